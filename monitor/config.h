@@ -1,0 +1,44 @@
+/*
+ * What a machine is made of: plain values, the limits, and the check of both.  No descriptors, no
+ * KVM.
+ */
+#ifndef MVM_CONFIG_H
+#define MVM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "core/mem.h"
+#include "x86/boot.h"
+
+struct err;
+
+enum { CONFIG_CPUS_MAX = 32 };
+
+#define CONFIG_MEM_MIN     (16ULL << 20)
+#define CONFIG_MEM_MAX     (1ULL << 40)
+#define CONFIG_MEM_STEP    (1ULL << 20)
+#define CONFIG_MEM_DEFAULT (128ULL << 20)
+
+/* Strings are borrowed and outlive the machine. */
+struct vm_config {
+	const char *kvm_path; /* /dev/kvm */
+	const char *kernel, *initrd, *cmdline;
+	enum boot_protocol protocol;
+	unsigned cpus;
+	uint64_t mem_size;
+	enum mem_pages pages;
+	bool prefault;
+};
+
+/* The defaults: one CPU, 128M, the host's pages, everything else empty. */
+void config_init(struct vm_config *c);
+
+/*
+ * host_mem is the host's RAM and swap in bytes, 0 when unknown.  0, or -EINVAL / -ENOMEM with e
+ * naming the field, its value and what it may be.
+ */
+MUST_CHECK int config_check(const struct vm_config *c, uint64_t host_mem, struct err *e);
+
+#endif

@@ -1,0 +1,244 @@
+/* stdin and stdout as the far end of the serial port (console.h). */
+#include "console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "ring.h"
+
+enum { CHUNK = 4096, ESCAPE = 0x01 /* Ctrl-A */ };
+
+struct console {
+	struct loop *loop;
+	struct console_host host;
+	struct serial *serial;
+	int in_fd, out_fd;
+	bool owns_out, out_is_socket, out_gone, in_ended, has_keys, escaped;
+	struct ring out;
+	uint64_t lost; /* bytes thrown away because out_gone */
+	struct loop_op in_op, out_op;
+	struct loop_post out_post, room_post;
+};
+
+/* --- output --- */
+
+/* Writes one chunk: bytes written, 0 when there was nothing, -errno. */
+static ssize_t write_chunk(struct console *c)
+{
+	uint8_t buf[CHUNK];
+	size_t len = ring_peek(&c->out, buf, sizeof(buf));
+	ssize_t n;
+
+	if (len == 0)
+		return 0;
+	if (c->out_gone) {
+		c->lost += len;
+		ring_pop(&c->out, len);
+		return (ssize_t)len;
+	}
+	n = c->out_is_socket ? send(c->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+			     : write(c->out_fd, buf, len);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	if (n < 0) {
+		/* Closed pipe, terminal gone, disk full: the guest goes on, its words go nowhere.
+		 */
+		c->out_gone = true;
+		return -EAGAIN;
+	}
+	ring_pop(&c->out, (size_t)n);
+	return n;
+}
+
+static void out_ready(struct loop_op *op, int res)
+{
+	struct console *c = container_of(op, struct console, out_op);
+
+	(void)res; /* an error shows when writing */
+	/* One chunk a turn: POLLOUT promises a pipe room for no more. */
+	if (write_chunk(c) != 0)
+		loop_poll(c->loop, &c->out_op, c->out_fd, POLLOUT);
+}
+
+static void out_posted(struct loop_post *post)
+{
+	struct console *c = container_of(post, struct console, out_post);
+
+	if (!loop_op_is_pending(&c->out_op))
+		loop_poll(c->loop, &c->out_op, c->out_fd, POLLOUT);
+}
+
+static void on_tx(void *ctx, uint8_t byte)
+{
+	struct console *c = ctx;
+
+	if (ring_push(&c->out, byte))
+		loop_post(c->loop, &c->out_post);
+}
+
+/* --- input --- */
+
+static void watch_input(struct console *c)
+{
+	if (!c->in_ended && c->serial && !loop_op_is_pending(&c->in_op) &&
+		serial_room(c->serial) > 0)
+		loop_poll(c->loop, &c->in_op, c->in_fd, POLLIN);
+}
+
+static void command(struct console *c, uint8_t key)
+{
+	static const uint8_t escape = ESCAPE;
+
+	switch (key) {
+	case 'x':
+	case 'X': c->host.command(c->host.ctx, CONSOLE_QUIT); break;
+	case 'c':
+	case 'C': c->host.command(c->host.ctx, CONSOLE_SHUTDOWN); break;
+	case 'b':
+	case 'B': serial_break(c->serial); break;
+	case 'a':
+	case ESCAPE: (void)serial_receive(c->serial, &escape, 1); break;
+	default:
+		(void)fputs("\nmvm: Ctrl-A x ends the machine, c asks it to shut down, b sends a "
+			    "break, a sends Ctrl-A\n",
+			stderr);
+	}
+}
+
+/* Passes typed bytes on, but for Ctrl-A and the key behind it. */
+static void typed(struct console *c, const uint8_t *buf, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (c->escaped) {
+			c->escaped = false;
+			command(c, buf[i]);
+		} else if (c->has_keys && buf[i] == ESCAPE) {
+			c->escaped = true;
+		} else {
+			/* There is room: no more was read than the UART said it takes. */
+			(void)serial_receive(c->serial, &buf[i], 1);
+		}
+	}
+}
+
+static void in_ready(struct loop_op *op, int res)
+{
+	struct console *c = container_of(op, struct console, in_op);
+	uint8_t buf[SERIAL_FIFO];
+	size_t room = MIN(serial_room(c->serial), sizeof(buf));
+	ssize_t n = -1;
+
+	if (res >= 0 && room > 0)
+		n = read(c->in_fd, buf, room);
+	if (res < 0 || n == 0 || (n < 0 && room > 0 && errno != EAGAIN && errno != EINTR))
+		c->in_ended = true; /* end of file, or a terminal that went away */
+	if (n > 0)
+		typed(c, buf, (size_t)n);
+	watch_input(c);
+}
+
+static void room_posted(struct loop_post *post)
+{
+	watch_input(container_of(post, struct console, room_post));
+}
+
+static void on_room(void *ctx)
+{
+	struct console *c = ctx;
+
+	loop_post(c->loop, &c->room_post);
+}
+
+/* --- life --- */
+
+/*
+ * A writer of our own that never blocks.  The descriptor we were given is often shared with a
+ * shell, and O_NONBLOCK set on it would be set for the shell too; opening it anew gives another
+ * description.  Where that cannot be, the one given serves: POLLOUT then promises room for a chunk
+ * in a pipe.
+ */
+static void open_output(struct console *c, int fd)
+{
+	struct stat st;
+	char path[32];
+	int own = -1;
+
+	c->out_fd = fd;
+	if (fstat(fd, &st) < 0)
+		return;
+	c->out_is_socket = S_ISSOCK(st.st_mode);
+	if (S_ISFIFO(st.st_mode) || isatty(fd)) {
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	}
+	c->owns_out = own >= 0;
+	if (own >= 0)
+		c->out_fd = own;
+}
+
+int console_new(struct loop *l, int in_fd, int out_fd, bool has_keys,
+	const struct console_host *host, struct console **ret, struct err *e)
+{
+	struct console *c = calloc(1, sizeof(*c));
+
+	if (!c || ring_init(&c->out, CONSOLE_RING_SIZE) < 0) {
+		free(c);
+		return err_sys(e, -ENOMEM, NULL, "cannot make the console");
+	}
+	c->loop = l;
+	c->host = *host;
+	c->in_fd = in_fd;
+	c->has_keys = has_keys;
+	c->in_op.done = in_ready;
+	c->out_op.done = out_ready;
+	c->out_post.run = out_posted;
+	c->room_post.run = room_posted;
+	open_output(c, out_fd);
+	*ret = c;
+	return 0;
+}
+
+void console_free(struct console *c)
+{
+	if (!c)
+		return;
+	if (c->owns_out)
+		(void)close(c->out_fd);
+	ring_fini(&c->out);
+	free(c);
+}
+
+struct serial_host console_serial_host(struct console *c)
+{
+	return (struct serial_host){ .tx = on_tx, .room = on_room, .ctx = c };
+}
+
+void console_attach(struct console *c, struct serial *s)
+{
+	c->serial = s;
+}
+
+void console_drain(struct console *c, int timeout_ms)
+{
+	for (;;) {
+		struct pollfd pfd = { .fd = c->out_fd, .events = POLLOUT };
+		ssize_t n = write_chunk(c);
+
+		if (n == 0)
+			return;
+		if (n < 0 && !c->out_gone && poll(&pfd, 1, timeout_ms) <= 0)
+			return;
+	}
+}
+
+uint64_t console_dropped(struct console *c)
+{
+	return ring_dropped(&c->out) + c->lost;
+}

@@ -1,0 +1,113 @@
+/*
+ * The event loop: one thread that waits in one place.  Devices, the console, timers and the API
+ * live on it.
+ *
+ * It speaks in completions.  A caller embeds a struct loop_op, fills in done and submits it;
+ * done(op, res) is called once on the loop's thread, never from inside the submitting call.  The op
+ * belongs to the loop from submit until done begins; inside done it may be submitted again.  done
+ * never blocks.
+ *
+ * Two backends, one behaviour: io_uring, and epoll with blocking file I/O on a small thread pool
+ * for hosts that refuse io_uring (kernel.io_uring_disabled, a container's seccomp filter).
+ *
+ * All calls are for the loop's own thread (the one that made it), but loop_post(), which is for
+ * any.
+ */
+#ifndef MVM_CORE_LOOP_H
+#define MVM_CORE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/check.h"
+
+struct err;
+struct loop;
+struct loop_op;
+struct loop_post;
+
+typedef void loop_done_fn(struct loop_op *op, int res);
+typedef void loop_post_fn(struct loop_post *post);
+
+enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
+
+/* A message to the loop's thread; posting it again before it ran changes nothing.  Zeroed but for
+ * run. */
+struct loop_post {
+	loop_post_fn *run;
+	/* private */
+	struct loop_post *next;
+	bool queued;
+};
+
+enum loop_kind { LOOP_IDLE, LOOP_POLL, LOOP_TIMEOUT, LOOP_READV, LOOP_WRITEV, LOOP_SYNC };
+
+/* One request.  Zeroed but for done; everything else is filled by the submitting call. */
+struct loop_op {
+	loop_done_fn *done;
+	/* private to the loop */
+	enum loop_kind kind; /* LOOP_IDLE: not submitted */
+	int fd;
+	uint32_t events;
+	const struct iovec *iov;
+	unsigned iov_count;
+	int64_t offset;
+	int64_t deadline[2]; /* seconds and nanoseconds: the layout of struct __kernel_timespec */
+	int res;
+	bool settled; /* epoll: has its result, done has yet to be called */
+	struct loop *loop;
+	struct loop_op *next, *prev;
+	struct loop_post finished;
+};
+
+/*
+ * LOOP_AUTO takes io_uring and falls back to epoll; *ret_backend, if not NULL, says which it
+ * became. 0, or -errno with e filled.
+ */
+MUST_CHECK int loop_new(
+	enum loop_backend want, struct loop **ret, enum loop_backend *ret_backend, struct err *e);
+
+/* No op may be submitted any more.  Accepts NULL. */
+void loop_free(struct loop *l);
+
+/* Serves completions until loop_stop().  0 or the -errno of the wait itself. */
+int loop_run(struct loop *l);
+void loop_stop(struct loop *l);
+
+/* Runs post->run on the loop's thread, soon.  Any thread; never blocks on the loop's work. */
+void loop_post(struct loop *l, struct loop_post *post);
+
+/*
+ * Once, when fd has one of events (POLLIN, POLLOUT, ...): res is what it has, or -errno.  A regular
+ * file is always ready.  At most one poll for each descriptor at a time.
+ */
+void loop_poll(struct loop *l, struct loop_op *op, int fd, uint32_t events);
+
+/* After ns nanoseconds of CLOCK_MONOTONIC: res 0. */
+void loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns);
+
+/*
+ * preadv and pwritev of a file: res is the bytes moved or -errno; short transfers are the caller's
+ * business. iov and what it names stay valid until done.  offset is at most INT64_MAX.
+ */
+void loop_readv(struct loop *l, struct loop_op *op, int fd, const struct iovec *iov, unsigned count,
+	int64_t offset);
+void loop_writev(struct loop *l, struct loop_op *op, int fd, const struct iovec *iov,
+	unsigned count, int64_t offset);
+
+/* fdatasync: res 0 or -errno. */
+void loop_sync(struct loop *l, struct loop_op *op, int fd);
+
+/*
+ * Asks for an early end.  done is still called once, with -ECANCELED when the op had not begun to
+ * happen and with its own result when it had.  An idle op is left alone.
+ */
+void loop_cancel(struct loop *l, struct loop_op *op);
+
+static inline bool loop_op_is_pending(const struct loop_op *op)
+{
+	return op->kind != LOOP_IDLE;
+}
+
+#endif

@@ -1,0 +1,158 @@
+/* Guest physical memory (mem.h). */
+#include "core/mem.h"
+
+#include <errno.h>
+#include <linux/mman.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/err.h"
+#include "base/io.h"
+
+static const char *const HUGE_HINT =
+	"reserve huge pages: echo N > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+/* A reservation aligned to 2 MiB, so that host and guest agree on where huge pages begin. */
+static int reserve(struct guest_mem *m, uint64_t size)
+{
+	size_t len = size + MEM_HUGE_PAGE_SIZE;
+	char *start, *aligned;
+
+	start = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		-1, 0);
+	if (start == MAP_FAILED)
+		return -errno;
+	aligned = (char *)align_up(
+		(uintptr_t)start, MEM_HUGE_PAGE_SIZE); // NOLINT(performance-no-int-to-ptr)
+	/* Trim what stands over on both sides; a failure would only leave address space reserved.
+	 */
+	if (aligned > start)
+		(void)munmap(start, (size_t)(aligned - start));
+	(void)munmap(aligned + size, len - size - (size_t)(aligned - start));
+	m->map = aligned;
+	m->map_len = size;
+	return 0;
+}
+
+static int reserve_huge(struct guest_mem *m, uint64_t size)
+{
+	/* Without MAP_NORESERVE: the pool is charged now, so a guest never dies of SIGBUS later. */
+	void *start = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+
+	if (start == MAP_FAILED)
+		return -errno;
+	m->map = start;
+	m->map_len = size;
+	return 0;
+}
+
+static void advise(const struct guest_mem *m)
+{
+	/* Advice: where the host does not know it, memory works all the same. */
+	if (m->pages == MEM_PAGES_THP)
+		(void)madvise(m->map, m->map_len, MADV_HUGEPAGE);
+	else if (m->pages == MEM_PAGES_4K)
+		(void)madvise(m->map, m->map_len, MADV_NOHUGEPAGE);
+	/* A core file of the monitor must not hold the guest's secrets, nor gigabytes. */
+	(void)madvise(m->map, m->map_len, MADV_DONTDUMP);
+}
+
+int guest_mem_init(struct guest_mem *m, uint64_t size, gpa_t hole_start, gpa_t hole_end,
+	enum mem_pages pages, bool prefault, struct err *e)
+{
+	uint64_t low = MIN(size, hole_start);
+	char text[32];
+	int rc;
+
+	*m = (struct guest_mem){ .pages = pages };
+	rc = pages == MEM_PAGES_2M ? reserve_huge(m, size) : reserve(m, size);
+	if (rc < 0)
+		return err_sys(e, rc, pages == MEM_PAGES_2M ? HUGE_HINT : NULL,
+			"cannot reserve %llu bytes of guest memory", (unsigned long long)size);
+	advise(m);
+	if (prefault && madvise(m->map, m->map_len, MADV_POPULATE_WRITE) < 0) {
+		rc = -errno;
+		(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+		guest_mem_fini(m);
+		return err_sys(e, rc, rc == -EINVAL ? "Linux 5.14 is needed for this" : NULL,
+			"cannot pre-fault %s bytes of guest memory", text);
+	}
+	m->r[m->n++] = (struct mem_region){ .gpa = 0, .len = low, .hva = m->map };
+	if (size > low)
+		m->r[m->n++] = (struct mem_region){
+			.gpa = hole_end, .len = size - low, .hva = (uint8_t *)m->map + low
+		};
+	return 0;
+}
+
+void guest_mem_fini(struct guest_mem *m)
+{
+	if (m->map)
+		(void)munmap(m->map, m->map_len);
+	*m = (struct guest_mem){ 0 };
+}
+
+void *mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct mem_region *r = &m->r[i];
+
+		/* In this form nothing can wrap: the offset is inside the region before len is
+		 * looked at. */
+		if (gpa >= r->gpa && gpa - r->gpa < r->len && len > 0 &&
+			len <= r->len - (gpa - r->gpa))
+			return r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
+
+int mem_read(const struct guest_mem *m, void *dst, gpa_t gpa, size_t len)
+{
+	const void *src = mem_ptr(m, gpa, len);
+
+	if (!src)
+		return -EFAULT;
+	memcpy(dst, src, len);
+	return 0;
+}
+
+int mem_write(const struct guest_mem *m, gpa_t gpa, const void *src, size_t len)
+{
+	void *dst = mem_ptr(m, gpa, len);
+
+	if (!dst)
+		return -EFAULT;
+	memcpy(dst, src, len);
+	return 0;
+}
+
+/* Mapping pays where pages are small; among huge pages it would tear them up. */
+static bool can_map(const struct guest_mem *m, gpa_t gpa, uint64_t off, uint64_t len)
+{
+	return (m->pages == MEM_PAGES_HOST || m->pages == MEM_PAGES_4K) &&
+	       gpa % MEM_PAGE_SIZE == 0 && off % MEM_PAGE_SIZE == 0 && len >= MEM_PAGE_SIZE;
+}
+
+int mem_load_file(const struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, uint64_t len)
+{
+	uint8_t *at = mem_ptr(m, gpa, len);
+	uint64_t mapped = 0;
+
+	if (!at)
+		return -EFAULT;
+	if (can_map(m, gpa, off, len)) {
+		mapped = align_down(len, MEM_PAGE_SIZE);
+		if (mmap(at, mapped, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)off) != MAP_FAILED)
+			(void)madvise(at, mapped, MADV_DONTDUMP);
+		else if (errno == ENODEV || errno == EACCES || errno == EINVAL)
+			mapped = 0; /* a filesystem that cannot map: read all of it */
+		else
+			return -errno;
+	}
+	/* The last page is never mapped: behind the file's bytes the guest must find zeroes, not
+	 * the file. */
+	return io_pread_full(fd, at + mapped, len - mapped, off + mapped);
+}

@@ -1,0 +1,79 @@
+/*
+ * Guest physical memory: where a guest physical address (GPA) may become a pointer, and nowhere
+ * else.
+ *
+ * A GPA is an integer until mem_ptr() has said yes to the whole range.  The bytes behind the
+ * pointer are shared with vCPUs that may change them at any time: read once into a local, check the
+ * copy, use the copy.
+ *
+ * Owner: struct vm.  The table is const once the first vCPU runs; any thread may then translate.
+ */
+#ifndef MVM_CORE_MEM_H
+#define MVM_CORE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+
+struct err;
+
+typedef uint64_t gpa_t;
+
+enum { MEM_REGIONS_MAX = 2, MEM_PAGE_SIZE = 4096 };
+
+#define MEM_HUGE_PAGE_SIZE (2ULL << 20)
+
+/* What backs the guest's memory. */
+enum mem_pages {
+	MEM_PAGES_HOST, /* anonymous, transparent huge pages as the host's policy has it */
+	MEM_PAGES_4K,   /* anonymous, never huge: smallest footprint, the file's pages can be mapped
+			 */
+	MEM_PAGES_THP,  /* anonymous, transparent huge pages asked for */
+	MEM_PAGES_2M,   /* hugetlbfs: 2 MiB pages from the host's pool, or an error */
+};
+
+struct mem_region {
+	gpa_t gpa;
+	uint64_t len;
+	uint8_t *hva;
+};
+
+struct guest_mem {
+	unsigned n;
+	struct mem_region r[MEM_REGIONS_MAX];
+	enum mem_pages pages;
+	void *map; /* the whole reservation, r[] point into it */
+	size_t map_len;
+};
+
+/*
+ * Reserves size bytes (a multiple of 4 KiB, of 2 MiB with MEM_PAGES_2M) and lays them out from GPA
+ * 0, leaving out [hole_start, hole_end).  Nothing is touched unless prefault is set.  0, or -errno
+ * with e filled: -ENOMEM when the host, or its pool of huge pages, has too little.
+ */
+MUST_CHECK int guest_mem_init(struct guest_mem *m, uint64_t size, gpa_t hole_start, gpa_t hole_end,
+	enum mem_pages pages, bool prefault, struct err *e);
+
+/* Accepts a zeroed or half-built m.  No vCPU and no device may run any more. */
+void guest_mem_fini(struct guest_mem *m);
+
+/* The host's pointer to [gpa, gpa + len), or NULL unless all of it is RAM of one region.  len 0
+ * gives NULL. */
+void *mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len);
+
+/* Copies out of and into guest RAM: 0 or -EFAULT, and then nothing was copied. */
+MUST_CHECK int mem_read(const struct guest_mem *m, void *dst, gpa_t gpa, size_t len);
+MUST_CHECK int mem_write(const struct guest_mem *m, gpa_t gpa, const void *src, size_t len);
+
+/*
+ * Puts len bytes of fd from off at gpa.  Where the backing allows it whole pages are mapped
+ * private, so that guests share the host's page cache and nothing is copied; the rest is read.
+ * Before the first KVM_RUN only. 0, -EFAULT (not RAM), -ENODATA (the file is shorter), or what mmap
+ * and pread say.
+ */
+MUST_CHECK int mem_load_file(
+	const struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, uint64_t len);
+
+#endif

@@ -1,0 +1,64 @@
+/* mvm: a microVM monitor.  The table of verbs. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "commands.h"
+
+static const char usage[] =
+	"usage: mvm VERB [options]\n"
+	"\n"
+	"  run     boot a guest in the foreground, its serial port on stdin and stdout\n"
+	"  doctor  tell whether this host can run guests, how well, and what to do about it\n"
+	"\n"
+	"'mvm VERB --help' tells more; 'mvm --version' the version.\n";
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} verbs[] = {
+	{ "run", cmd_run },
+};
+
+/*
+ * A process may be started with its standard descriptors closed.  Whatever is opened next would
+ * take their numbers, and the guest's console would be written into it.
+ */
+static int hold_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		(void)close(fd);
+	return fd < 0 && fcntl(STDERR_FILENO, F_GETFD) < 0 ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (hold_standard_fds() < 0)
+		return EXIT_HOST_FAILED;
+	if (argc < 2) {
+		(void)fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (strcmp(argv[1], verbs[i].name) == 0)
+			return verbs[i].run(argc - 1, argv + 1);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		(void)puts("mvm v" MVM_VERSION);
+		return 0;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+		(void)fputs(usage, stdout);
+		return 0;
+	}
+	log_error("'%s' is not a verb; 'mvm --help' lists them", argv[1]);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,174 @@
+/* The command line of "mvm run" (options.h). */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/parse.h"
+
+const char options_run_help[] =
+	"usage: mvm run --kernel FILE [options]\n"
+	"\n"
+	"Boots a guest in the foreground, its serial port on stdin and stdout.\n"
+	"On a terminal: Ctrl-A x ends the machine, Ctrl-A c asks it to shut down, Ctrl-A a sends "
+	"Ctrl-A.\n"
+	"\n"
+	"  --kernel FILE         vmlinux (ELF, 64-bit) or bzImage\n"
+	"  --initrd FILE         initial ramdisk\n"
+	"  --cmdline TEXT        kernel command line (default: \"console=ttyS0 panic=-1\")\n"
+	"  --cpus N              vCPUs, 1 to 32 (default: 1)\n"
+	"  --mem SIZE            memory, such as 128M or 4G; 16M to 1T (default: 128M)\n"
+	"  --pages KIND          host: as the host's policy is (default), 4k, thp: transparent "
+	"huge pages,\n"
+	"                        2m: huge pages from the host's pool\n"
+	"  --prefault            touch all memory before the start\n"
+	"  --boot PROTOCOL       auto (default), pvh, linux64\n"
+	"  --loop BACKEND        auto (default), uring, epoll\n"
+	"  --timeline            print a timeline of the cold start at the end\n"
+	"  --timeline-json FILE  write it as a line of JSON\n"
+	"  --start-time-us N     CLOCK_MONOTONIC of when the caller began, for the timeline\n"
+	"  --verbose             say more\n"
+	"  --help                this text\n"
+	"\n"
+	"Exit status: 0 the guest shut down or rebooted, 1 the host or mvm failed, 2 bad usage, 3 "
+	"the guest crashed;\n"
+	"ended by a signal, mvm ends by that signal.\n";
+
+enum option_id {
+	OPT_BOOT = 256,
+	OPT_CMDLINE,
+	OPT_CPUS,
+	OPT_HELP,
+	OPT_INITRD,
+	OPT_KERNEL,
+	OPT_LOOP,
+	OPT_MEM,
+	OPT_PAGES,
+	OPT_PREFAULT,
+	OPT_START_TIME,
+	OPT_TIMELINE,
+	OPT_TIMELINE_JSON,
+	OPT_VERBOSE,
+};
+
+static const struct option run_options[] = {
+	{ "boot", required_argument, NULL, OPT_BOOT },
+	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
+	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "loop", required_argument, NULL, OPT_LOOP },
+	{ "mem", required_argument, NULL, OPT_MEM },
+	{ "pages", required_argument, NULL, OPT_PAGES },
+	{ "prefault", no_argument, NULL, OPT_PREFAULT },
+	{ "start-time-us", required_argument, NULL, OPT_START_TIME },
+	{ "timeline", no_argument, NULL, OPT_TIMELINE },
+	{ "timeline-json", required_argument, NULL, OPT_TIMELINE_JSON },
+	{ "verbose", no_argument, NULL, OPT_VERBOSE },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* One word out of a list: its index, or -EINVAL with e naming all of them. */
+static int choose(
+	const char *option, const char *text, const char *const words[], unsigned n, struct err *e)
+{
+	char list[128] = "";
+
+	for (unsigned i = 0; i < n; i++) {
+		if (strcmp(text, words[i]) == 0)
+			return (int)i;
+		(void)strncat(list, i > 0 ? ", " : "", sizeof(list) - strlen(list) - 1);
+		(void)strncat(list, words[i], sizeof(list) - strlen(list) - 1);
+	}
+	return err_set(e, -EINVAL, "--%s '%s': must be one of %s", option, text, list);
+}
+
+static int parse_cpus(const char *text, unsigned *ret, struct err *e)
+{
+	uint64_t value;
+
+	if (parse_u64(text, 1, CONFIG_CPUS_MAX, &value) < 0)
+		return err_set(e, -EINVAL, "--cpus '%s': must be a number from 1 to %d", text,
+			CONFIG_CPUS_MAX);
+	*ret = (unsigned)value;
+	return 0;
+}
+
+static int apply(int id, const char *arg, struct run_options *o, struct err *e)
+{
+	static const char *const boots[] = { "auto", "pvh", "linux64" };
+	static const char *const loops[] = { "auto", "uring", "epoll" };
+	static const char *const pages[] = { "host", "4k", "thp", "2m" };
+	int index = 0;
+
+	switch (id) {
+	case OPT_HELP: o->help = true; return 0;
+	case OPT_VERBOSE: o->verbose = true; return 0;
+	case OPT_PREFAULT: o->vm.prefault = true; return 0;
+	case OPT_TIMELINE: o->timeline = true; return 0;
+	case OPT_TIMELINE_JSON: o->timeline_json = arg; return 0;
+	case OPT_KERNEL: o->vm.kernel = arg; return 0;
+	case OPT_INITRD: o->vm.initrd = arg; return 0;
+	case OPT_CMDLINE: o->vm.cmdline = arg; return 0;
+	case OPT_CPUS: return parse_cpus(arg, &o->vm.cpus, e);
+	case OPT_MEM:
+		return parse_size(arg, &o->vm.mem_size) < 0
+			       ? err_set(e, -EINVAL,
+					 "--mem '%s': must be a size such as 128M or 4G", arg)
+			       : 0;
+	case OPT_START_TIME:
+		return parse_u64(arg, 1, INT64_MAX, &o->start_time_us) < 0
+			       ? err_set(e, -EINVAL,
+					 "--start-time-us '%s': must be a number of microseconds",
+					 arg)
+			       : 0;
+	case OPT_BOOT:
+		index = choose("boot", arg, boots, ARRAY_SIZE(boots), e);
+		o->vm.protocol = (enum boot_protocol)MAX(index, 0);
+		break;
+	case OPT_LOOP:
+		index = choose("loop", arg, loops, ARRAY_SIZE(loops), e);
+		o->loop = (enum loop_backend)MAX(index, 0);
+		break;
+	default:
+		index = choose("pages", arg, pages, ARRAY_SIZE(pages), e);
+		o->vm.pages = (enum mem_pages)MAX(index, 0);
+		break;
+	}
+	return MIN(index, 0);
+}
+
+int options_parse_run(int argc, char **argv, struct run_options *ret, struct err *e)
+{
+	struct run_options o = { 0 };
+	int id;
+
+	config_init(&o.vm);
+	o.vm.cmdline = "console=ttyS0 panic=-1";
+	opterr = 0;
+	optind = 0; /* getopt starts over, for a second call in the same process */
+	/* The colon asks for ':' instead of '?' when an argument is missing. */
+	while ((id = getopt_long(argc, argv, ":", run_options, NULL)) != -1) {
+		int rc;
+
+		if (id == '?')
+			return err_set(e, -EINVAL,
+				"unknown option '%s'; 'mvm run --help' lists them",
+				argv[optind - 1]);
+		if (id == ':')
+			return err_set(e, -EINVAL, "option '%s' needs a value", argv[optind - 1]);
+		rc = apply(id, optarg, &o, e);
+		if (rc < 0)
+			return rc;
+	}
+	if (optind < argc)
+		return err_set(e, -EINVAL, "'%s' is not an option; 'mvm run --help' lists them",
+			argv[optind]);
+	if (!o.help && !o.vm.kernel)
+		return err_set(e, -EINVAL, "--kernel FILE is missing");
+	*ret = o;
+	return 0;
+}

@@ -1,0 +1,278 @@
+/* vCPU threads (vcpu.h). */
+#include "vcpu.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "x86/cpuid.h"
+#include "x86/regs.h"
+
+/* Enough for a CPUID table and the depth of the exit path; the default of 8 MiB would only cost
+ * address space. */
+enum { STACK_BYTES = 128 * 1024 };
+
+/* The kick: it interrupts KVM_RUN and does nothing else. */
+#define KICK_SIGNAL SIGRTMIN
+
+static void on_kick(int signo)
+{
+	(void)signo;
+}
+
+void vcpu_group_init(struct vcpu_group *g)
+{
+	(void)pthread_mutex_init(&g->lock, NULL);
+	(void)pthread_cond_init(&g->changed, NULL);
+	g->kvm.dev_fd = g->kvm.vm_fd = -1;
+}
+
+void vcpu_group_fini(struct vcpu_group *g)
+{
+	kvm_close(&g->kvm);
+	(void)pthread_cond_destroy(&g->changed);
+	(void)pthread_mutex_destroy(&g->lock);
+}
+
+void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	g->stage = stage;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e)
+{
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&g->lock);
+	while (g->ready < g->cpus && g->error.code == 0)
+		(void)pthread_cond_wait(&g->changed, &g->lock);
+	if (g->error.code != 0) {
+		rc = g->error.code;
+		if (e)
+			*e = g->error;
+	}
+	(void)pthread_mutex_unlock(&g->lock);
+	return rc;
+}
+
+/* False when the thread shall leave instead. */
+static bool wait_stage(struct vcpu_group *g, enum vcpu_stage stage)
+{
+	bool go;
+
+	(void)pthread_mutex_lock(&g->lock);
+	while (g->stage < stage && !g->quit)
+		(void)pthread_cond_wait(&g->changed, &g->lock);
+	go = !g->quit;
+	(void)pthread_mutex_unlock(&g->lock);
+	return go;
+}
+
+static bool wait_cpuid(struct vcpu_group *g)
+{
+	bool go;
+
+	(void)pthread_mutex_lock(&g->lock);
+	while (!g->has_cpuid && !g->quit)
+		(void)pthread_cond_wait(&g->changed, &g->lock);
+	go = !g->quit;
+	(void)pthread_mutex_unlock(&g->lock);
+	return go;
+}
+
+static void publish_cpuid(struct vcpu_group *g)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	g->has_cpuid = true;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+static void report(struct vcpu_group *g, const struct err *e)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	if (e->code == 0)
+		g->ready++;
+	else if (g->error.code == 0)
+		g->error = *e;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+/* --- set-up, on the vCPU's thread; -ECANCELED when told to leave --- */
+
+/* The boot vCPU turns the host's CPUID into the guest's, for all. */
+static int make_cpuid(struct vcpu *v, struct err *e)
+{
+	struct vcpu_group *g = v->group;
+	int khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+	struct cpuid_config cfg = {
+		.cpus = g->cpus,
+		.tsc_khz = khz > 0 ? (uint32_t)khz : 0,
+		.tsc_deadline =
+			ioctl(g->kvm.dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+	};
+	int rc = cpuid_apply_policy(&g->cpuid, &cfg);
+
+	if (rc < 0)
+		return err_set(e, rc, "this CPU reports more CPUID leaves than mvm has room for");
+	publish_cpuid(g);
+	return 0;
+}
+
+static int set_cpuid(struct vcpu *v, struct err *e)
+{
+	struct cpuid_table own;
+
+	memcpy(&own, &v->group->cpuid, sizeof(own));
+	cpuid_set_apic_id(&own, v->id);
+	if (ioctl(v->fd, KVM_SET_CPUID2, &own.head) < 0)
+		return err_sys(e, -errno, NULL, "KVM_SET_CPUID2 failed for vCPU %u", v->id);
+	return 0;
+}
+
+static int set_up(struct vcpu *v, struct err *e)
+{
+	struct vcpu_group *g = v->group;
+	bool is_boot = v->id == 0;
+	int rc = 0;
+
+	/* Slow, and it needs no VM: done while the main thread makes one. */
+	if (is_boot)
+		rc = kvm_get_supported_cpuid(&g->kvm, &g->cpuid, e);
+	if (rc == 0 && !wait_stage(g, STAGE_OBJECTS))
+		rc = -ECANCELED;
+	if (rc == 0)
+		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
+	if (rc == 0 && is_boot)
+		rc = make_cpuid(v, e);
+	else if (rc == 0 && !wait_cpuid(g))
+		rc = -ECANCELED;
+	if (rc == 0)
+		rc = set_cpuid(v, e);
+	if (rc == 0)
+		rc = regs_set_boot_msrs(v->fd, e);
+	if (rc == 0 && is_boot) {
+		if (!wait_stage(g, STAGE_LOADED))
+			return -ECANCELED;
+		rc = regs_set_entry(v->fd, &g->entry, e);
+	}
+	return rc;
+}
+
+/* --- running --- */
+
+static void run_guest(struct vcpu *v)
+{
+	struct timeline *t = v->group->timeline;
+	bool go = true, first = v->id == 0;
+
+	if (first)
+		timeline_set(t, TIMELINE_ENTERED);
+	while (go && !atomic_load_explicit(&v->stop, memory_order_relaxed)) {
+		int rc = ioctl(v->fd, KVM_RUN, 0);
+
+		if (first) {
+			timeline_set(t, TIMELINE_EXITED);
+			first = false;
+		}
+		/* One writer, so no locked instruction; readers only need a whole number. */
+		atomic_store_explicit(&v->exits,
+			atomic_load_explicit(&v->exits, memory_order_relaxed) + 1,
+			memory_order_relaxed);
+		go = rc < 0 ? vcpu_handle_error(v, -errno) : vcpu_handle_exit(v);
+	}
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+	struct err e = { 0 };
+	char name[16];
+	int rc;
+
+	(void)snprintf(name, sizeof(name), "vcpu %u", v->id);
+	(void)prctl(PR_SET_NAME, name);
+	rc = set_up(v, &e);
+	if (rc == -ECANCELED)
+		return NULL;
+	report(v->group, &e);
+	if (rc == 0 && wait_stage(v->group, STAGE_GO))
+		run_guest(v);
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e)
+{
+	struct sigaction act = { .sa_handler = on_kick };
+	sigset_t kick, old;
+	pthread_attr_t attr;
+	int rc;
+
+	v->group = g;
+	v->id = id;
+	v->fd = -1;
+	(void)sigaction(KICK_SIGNAL, &act, NULL);
+	/* The thread inherits a mask in which only the kick is open: every other signal is the main
+	 * thread's. */
+	(void)sigfillset(&kick);
+	(void)sigdelset(&kick, KICK_SIGNAL);
+	(void)sigdelset(&kick, SIGSEGV);
+	(void)sigdelset(&kick, SIGBUS);
+	(void)sigdelset(&kick, SIGABRT);
+	(void)pthread_sigmask(SIG_SETMASK, &kick, &old);
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+	rc = -pthread_create(&v->thread, &attr, vcpu_main, v);
+	(void)pthread_attr_destroy(&attr);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc < 0)
+		return err_sys(e, rc, "see RLIMIT_NPROC and the cgroup's pids.max",
+			"cannot start the thread of vCPU %u", id);
+	v->has_thread = true;
+	return 0;
+}
+
+void vcpu_stop(struct vcpu *v)
+{
+	struct vcpu_group *g = v->group;
+	bool may_run;
+
+	if (!v->has_thread)
+		return;
+	(void)pthread_mutex_lock(&g->lock);
+	g->quit = true;
+	/* Only then is v->run known to this thread; before, the thread leaves at its next wait. */
+	may_run = g->stage == STAGE_GO;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
+	if (!may_run)
+		return;
+	atomic_store(&v->stop, true);
+	/* Before the signal: if that arrives between the check of stop and KVM_RUN, the flag makes
+	 * KVM_RUN return. */
+	WRITE_ONCE(v->run->immediate_exit, 1);
+	(void)pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+void vcpu_join(struct vcpu *v)
+{
+	if (!v->has_thread)
+		return;
+	(void)pthread_join(v->thread, NULL);
+	v->has_thread = false;
+	if (v->run)
+		(void)munmap(v->run, v->group->kvm.run_size);
+	if (v->fd >= 0)
+		(void)close(v->fd);
+	v->run = NULL;
+	v->fd = -1;
+}

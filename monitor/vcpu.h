@@ -1,0 +1,104 @@
+/*
+ * vCPUs: a thread each, which makes its own KVM object, waits for the start and runs the guest.
+ *
+ * The set-up is spread over the threads because its slow parts do not depend on each other: while
+ * the main thread creates the VM and loads the kernel, the boot vCPU's thread asks KVM for the
+ * supported CPUID.  struct vcpu_group is what they share; its stages are entered in order under its
+ * lock.
+ */
+#ifndef MVM_VCPU_H
+#define MVM_VCPU_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "core/bus.h"
+#include "core/kvm.h"
+#include "timeline.h"
+#include "x86/boot.h"
+
+/* How a machine ended; the first reason wins. */
+enum vm_end {
+	VM_RUNNING,
+	VM_SHUTDOWN, /* the guest powered off */
+	VM_RESET,    /* the guest rebooted */
+	VM_CRASHED,  /* triple fault, or something that KVM cannot go on from */
+	VM_FAILED,   /* the host's fault: a system call of ours failed */
+	VM_STOPPED,  /* somebody asked us to end it */
+};
+
+enum vcpu_stage {
+	STAGE_NEW,
+	STAGE_OBJECTS, /* VM, memory and interrupt controllers exist: vCPUs may be created */
+	STAGE_LOADED,  /* the kernel is in memory and the entry known */
+	STAGE_GO,      /* the guest runs */
+};
+
+struct vcpu_group {
+	pthread_mutex_t
+		lock; /* guards what follows up to the blank line; never held in the guest */
+	pthread_cond_t changed;
+	enum vcpu_stage stage;
+	bool has_cpuid;   /* cpuid is final, but for the APIC id */
+	bool quit;        /* leave, wherever you are */
+	unsigned ready;   /* vCPUs that wait for STAGE_GO */
+	struct err error; /* of the first thread that failed to set up */
+
+	/* Written before the stage that publishes them, const afterwards. */
+	struct kvm kvm;
+	struct cpuid_table cpuid;
+	struct boot_entry entry;
+	unsigned cpus;
+	const struct bus *pio, *mmio;
+	struct timeline *timeline;
+	/* The first to end the machine; why is copied.  Any thread. */
+	void (*ended)(void *ctx, enum vm_end end, const char *why);
+	void *ctx;
+};
+
+struct vcpu {
+	struct vcpu_group *group;
+	unsigned id;
+	pthread_t thread;
+	bool has_thread;
+	int fd; /* -1 until created */
+	struct kvm_run *run;
+	_Atomic bool stop;
+	_Atomic uint64_t
+		exits; /* returns from KVM_RUN, for the metrics; written by its thread only */
+};
+
+void vcpu_group_init(struct vcpu_group *g);
+void vcpu_group_fini(struct vcpu_group *g);
+
+/* Publishes a stage.  The main thread. */
+void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage);
+
+/* Waits until all vCPUs are ready: 0, or the -errno of the one that failed, with e filled. */
+MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);
+
+/* Starts the thread.  v and g stay where they are until vcpu_join().  0 or -errno with e filled. */
+MUST_CHECK int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e);
+
+/*
+ * Makes the thread leave the guest and end: in two steps, so that many vCPUs leave at the same
+ * time.  Any thread but theirs.  vcpu_join() also frees the KVM object; both accept a vCPU that was
+ * never started.
+ */
+void vcpu_stop(struct vcpu *v);
+void vcpu_join(struct vcpu *v);
+
+/*
+ * Handles what KVM_RUN came back with, described in v->run.  True: run on.  False: the machine has
+ * ended and group->ended was told why.  On v's thread.  (api.rst, section 5, "The kvm_run
+ * structure")
+ */
+bool vcpu_handle_exit(struct vcpu *v);
+
+/* Handles a KVM_RUN that failed with -errno code; as above. */
+bool vcpu_handle_error(struct vcpu *v, int code);
+
+#endif

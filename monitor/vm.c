@@ -1,0 +1,178 @@
+/* A machine (vm.h). */
+#include "vm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "x86/layout.h"
+
+/* --- the end --- */
+
+static void on_ended(struct loop_post *post)
+{
+	loop_stop(container_of(post, struct vm, ended_post)->loop);
+}
+
+void vm_stop(struct vm *vm, enum vm_end end, const char *why)
+{
+	bool first;
+
+	(void)pthread_mutex_lock(&vm->end_lock);
+	first = vm->end == VM_RUNNING;
+	if (first) {
+		vm->end = end;
+		(void)snprintf(vm->why, sizeof(vm->why), "%s", why);
+	}
+	(void)pthread_mutex_unlock(&vm->end_lock);
+	if (!first)
+		return;
+	timeline_set(vm->timeline, TIMELINE_ENDED);
+	loop_post(vm->loop, &vm->ended_post);
+}
+
+enum vm_end vm_end(struct vm *vm, char why[VM_WHY_MAX])
+{
+	enum vm_end end;
+
+	(void)pthread_mutex_lock(&vm->end_lock);
+	end = vm->end;
+	if (why)
+		memcpy(why, vm->why, sizeof(vm->why));
+	(void)pthread_mutex_unlock(&vm->end_lock);
+	return end;
+}
+
+/* --- what the board and the vCPUs report --- */
+
+static void on_vcpu_ended(void *ctx, enum vm_end end, const char *why)
+{
+	vm_stop(ctx, end, why);
+}
+
+static void on_power(void *ctx, enum power_event event, const char *why)
+{
+	vm_stop(ctx, event == POWER_OFF ? VM_SHUTDOWN : VM_RESET, why);
+}
+
+static void on_mark(void *ctx, uint32_t guest_us)
+{
+	struct vm *vm = ctx;
+
+	timeline_mark(vm->timeline, guest_us);
+}
+
+/* --- life --- */
+
+/*
+ * The order that is fast: memory slots before the interrupt controllers, because a slot that comes
+ * after the interrupt routing waits for an SRCU grace period (DESIGN.md, "KVM set-up").
+ */
+static int make_objects(struct vm *vm, struct err *e)
+{
+	const struct vm_config *c = &vm->cfg;
+	struct kvm *k = &vm->group.kvm;
+	int rc = kvm_create_vm(k, LAYOUT_KVM_TSS, e);
+
+	if (rc == 0)
+		rc = guest_mem_init(&vm->mem, c->mem_size, LAYOUT_HOLE_START, LAYOUT_HOLE_END,
+			c->pages, c->prefault, e);
+	if (rc == 0)
+		rc = kvm_set_memory(k, &vm->mem, e);
+	return rc == 0 ? kvm_create_irqchip(k, e) : rc;
+}
+
+static int load(struct vm *vm, struct err *e)
+{
+	const struct vm_config *c = &vm->cfg;
+	struct boot_config boot = {
+		.kernel = c->kernel,
+		.initrd = c->initrd,
+		.cmdline = c->cmdline,
+		.protocol = c->protocol,
+		.machine = { .cpus = c->cpus },
+	};
+
+	return boot_load(&vm->mem, &boot, &vm->group.entry, e);
+}
+
+static int build(struct vm *vm, struct err *e)
+{
+	int rc = kvm_open(&vm->group.kvm, vm->cfg.kvm_path, e);
+
+	for (unsigned i = 0; i < vm->cfg.cpus && rc == 0; i++)
+		rc = vcpu_start(&vm->vcpu[i], &vm->group, i, e);
+	if (rc == 0)
+		rc = make_objects(vm, e);
+	if (rc < 0)
+		return rc;
+	vcpu_group_enter(&vm->group, STAGE_OBJECTS);
+	rc = load(vm, e);
+	if (rc == 0)
+		vcpu_group_enter(&vm->group, STAGE_LOADED);
+	return rc;
+}
+
+int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struct err *e)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int rc;
+
+	if (!vm)
+		return err_sys(e, -ENOMEM, NULL, "cannot make the machine");
+	vm->cfg = *c;
+	vm->timeline = t;
+	vm->ended_post.run = on_ended;
+	(void)pthread_mutex_init(&vm->end_lock, NULL);
+	vcpu_group_init(&vm->group);
+	vm->group.cpus = c->cpus;
+	vm->group.pio = &vm->machine.pio;
+	vm->group.mmio = &vm->machine.mmio;
+	vm->group.timeline = t;
+	vm->group.ended = on_vcpu_ended;
+	vm->group.ctx = vm;
+	rc = build(vm, e);
+	if (rc < 0) {
+		vm_free(vm);
+		return rc;
+	}
+	*ret = vm;
+	return 0;
+}
+
+int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, struct err *e)
+{
+	struct machine_host host = {
+		.power = { .event = on_power, .ctx = vm },
+		.serial = *serial,
+		.post = { .mark = on_mark, .ctx = vm },
+	};
+	int rc = vcpu_group_wait_ready(&vm->group, e);
+
+	if (rc < 0)
+		return rc;
+	vm->loop = l;
+	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
+	vm->has_machine = true;
+	timeline_set(vm->timeline, TIMELINE_BUILT);
+	vcpu_group_enter(&vm->group, STAGE_GO);
+	return 0;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	for (unsigned i = 0; i < vm->cfg.cpus; i++)
+		vcpu_stop(&vm->vcpu[i]);
+	for (unsigned i = 0; i < vm->cfg.cpus; i++)
+		vcpu_join(&vm->vcpu[i]);
+	if (vm->has_machine)
+		machine_fini(&vm->machine);
+	vcpu_group_fini(&vm->group);
+	guest_mem_fini(&vm->mem);
+	(void)pthread_mutex_destroy(&vm->end_lock);
+	free(vm);
+}
