@@ -179,8 +179,8 @@ bool vcpu_handle_exit(struct vcpu *v)
 			run->fail_entry.hardware_entry_failure_reason);
 	case KVM_EXIT_INTERNAL_ERROR: return handle_internal_error(v);
 	case KVM_EXIT_SYSTEM_EVENT: return handle_system_event(v);
-	case KVM_EXIT_HLT: /* with interrupt controllers in the kernel, a halt never comes here */
-	default:
+	default: /* KVM_EXIT_HLT too: with interrupt controllers in the kernel, a halt never comes
+		    here */
 		return give_up(v, VM_CRASHED, "exit that mvm has not asked for: %s (%u)",
 			reason_name(run->exit_reason), run->exit_reason);
 	}
@@ -189,8 +189,8 @@ bool vcpu_handle_exit(struct vcpu *v)
 bool vcpu_handle_error(struct vcpu *v, int code)
 {
 	switch (code) {
-	case -EINTR: return true;  /* the kick */
-	case -EAGAIN: return true; /* an application CPU got its INIT; it runs with the next call */
+	case -EINTR: /* the kick */
+	case -EAGAIN: /* an application CPU got its INIT; it runs with the next call */ return true;
 	case -EFAULT:
 		return give_up(v, VM_FAILED,
 			"KVM_RUN: a page of guest memory cannot be had; is the host out of memory "

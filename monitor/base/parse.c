@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/check.h"
+
 /* Reads the digits at *text and moves it behind them. */
 static int take_digits(const char **text, uint64_t *ret)
 {
@@ -75,7 +77,7 @@ void format_size(uint64_t bytes, char *buf, uint64_t len)
 	} units[] = { { 1ULL << 40, 'T' }, { 1ULL << 30, 'G' }, { 1ULL << 20, 'M' },
 		{ 1ULL << 10, 'K' } };
 
-	for (unsigned i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
 		if (bytes >= units[i].unit && bytes % units[i].unit == 0) {
 			(void)snprintf(
 				buf, len, "%" PRIu64 "%c", bytes / units[i].unit, units[i].letter);

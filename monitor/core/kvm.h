@@ -34,10 +34,10 @@ struct kvm {
 
 /* A capability that mvm uses, for kvm_open() and for "mvm doctor". */
 struct kvm_cap {
-	unsigned number;
 	const char *name;
-	bool required;
 	const char *use; /* what it is used for, a few words */
+	unsigned number;
+	bool required;
 };
 
 extern const struct kvm_cap kvm_caps[];

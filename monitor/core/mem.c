@@ -23,8 +23,7 @@ static int reserve(struct guest_mem *m, uint64_t size)
 		-1, 0);
 	if (start == MAP_FAILED)
 		return -errno;
-	aligned = (char *)align_up(
-		(uintptr_t)start, MEM_HUGE_PAGE_SIZE); // NOLINT(performance-no-int-to-ptr)
+	aligned = start + (align_up((uintptr_t)start, MEM_HUGE_PAGE_SIZE) - (uintptr_t)start);
 	/* Trim what stands over on both sides; a failure would only leave address space reserved.
 	 */
 	if (aligned > start)

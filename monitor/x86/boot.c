@@ -36,7 +36,7 @@ static int load_kernel(
 	const struct guest_mem *m, const char *path, struct image *img, struct err *e)
 {
 	int fd CLEANUP(fd_closep) = -1;
-	uint64_t size;
+	uint64_t size = 0;
 	int rc = open_file("kernel", path, &fd, &size, e);
 
 	if (rc == 0)
@@ -59,7 +59,7 @@ static int load_initrd(const struct guest_mem *m, const char *path, const struct
 	struct boot_places *at, struct err *e)
 {
 	int fd CLEANUP(fd_closep) = -1;
-	uint64_t size, top = m->r[0].len;
+	uint64_t size = 0, top = m->r[0].len;
 	int rc = open_file("initrd", path, &fd, &size, e);
 
 	if (rc < 0)

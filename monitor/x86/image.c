@@ -209,7 +209,7 @@ int image_read(int fd, const char *path, uint64_t size, struct image *ret, struc
 		return err_set(e, -ENOEXEC, "kernel '%s' is empty", path);
 	if (size > IMAGE_SIZE_MAX)
 		return err_set(e, -EFBIG, "kernel '%s' is larger than 4G; %s", path, WANTED);
-	if (size < SETUP_HEADER_AT + sizeof(struct setup_header) && size < sizeof(Elf64_Ehdr))
+	if (size < sizeof(Elf64_Ehdr)) /* the shorter of the two headers */
 		return err_set(e, -ENOEXEC, "'%s' is too short for a kernel (%llu bytes); %s", path,
 			(unsigned long long)size, WANTED);
 	rc = read_at(fd, path, magic, sizeof(magic), 0, e);
@@ -273,7 +273,7 @@ static int check_segment(
 			"kernel '%s' needs memory from 0x%llx to 0x%llx and the guest has 0x%llx "
 			"below the hole at 3G: "
 			"give it more (--mem)",
-			path, (unsigned long long)s->gpa, (unsigned long long)(s->gpa + s->mem_len),
+			path, (unsigned long long)s->gpa, (unsigned long long)s->gpa + s->mem_len,
 			(unsigned long long)low_size);
 	for (unsigned k = 0; k < i; k++) {
 		if (ranges_overlap(

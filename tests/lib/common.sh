@@ -74,3 +74,24 @@ need_packages() {
 	fi
 	rm -f "$log"
 }
+
+# What building mvm needs, and what building its tests needs beside it.
+# shellcheck disable=SC2034  # for the scripts that source this
+MVM_BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjansson-dev)
+# shellcheck disable=SC2034
+MVM_TEST_PACKAGES=(libcriterion-dev cpio)
+
+# build_mvm DIR [MESON_OPTION...] : configures DIR (relative to the checkout) when that has not been done and builds all.
+# Quiet unless it fails.
+build_mvm() {
+	local dir=$MVM_TOP/$1 log
+	shift
+	log=$(mktemp)
+	if ! { [ -e "$dir/build.ninja" ] || meson setup "$dir" "$MVM_TOP" "$@"; } >"$log" 2>&1 ||
+		! ninja -C "$dir" >>"$log" 2>&1; then
+		grep -E 'error|ERROR|FAILED|undefined' -A3 "$log" | tail -n 40 >&2 || tail -n 40 "$log" >&2
+		rm -f "$log"
+		die "the build in ${dir#"$MVM_TOP"/} failed"
+	fi
+	rm -f "$log"
+}
