@@ -64,6 +64,9 @@ void timeline_print(const struct timeline *t, FILE *out)
 		for (unsigned i = 0; i < TIMELINE_POINTS; i++) {
 			uint64_t at = atomic_load(&t->us[i]);
 
+			/* When nobody told us when the process began, main() is its first moment. */
+			if (i == TIMELINE_MAIN && at == start)
+				continue;
 			/* Equal times keep the order of the table. */
 			if (at != 0 && at * TIMELINE_POINTS + i >= from &&
 				at * TIMELINE_POINTS + i < best) {
