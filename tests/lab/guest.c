@@ -1,9 +1,10 @@
 /*
- * Process 1 of a lab.  Loads the few modules that it needs to see the host, asks the host what to do
- * (protocol.h), builds a root out of the host's files, runs one command in it and passes its output on.
+ * Process 1 of a lab.  Loads the few modules that it needs to see the host, asks the host what to
+ * do (protocol.h), builds a root out of the host's files, runs one command in it and passes its
+ * output on.
  *
- * Written in C and linked statically rather than as a shell script because each program started under emulation
- * costs several milliseconds, and this would start fifty.
+ * Written in C and linked statically rather than as a shell script because each program started
+ * under emulation costs several milliseconds, and this would start fifty.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,11 +30,10 @@
 
 #include "protocol.h"
 
-/* access=any would save nothing: everybody inside is root or was root a moment ago. */
-#define OPTIONS_9P	"trans=virtio,version=9p2000.L,msize=512000"
-#define PORT_WAIT_MS	20000
-#define STRINGS_MAX	4096
-#define ROOT		"/new"
+#define OPTIONS_9P   "trans=virtio,version=9p2000.L,msize=512000"
+#define PORT_WAIT_MS 20000
+#define STRINGS_MAX  4096
+#define ROOT         "/new"
 
 struct command {
 	char *args[STRINGS_MAX];
@@ -78,7 +78,8 @@ __attribute__((noreturn, format(printf, 1, 2))) static void fault(const char *fm
 	exit(1);
 }
 
-/* --- modules and the port ----------------------------------------------------------------------------- */
+/* --- modules and the port
+ * ----------------------------------------------------------------------------- */
 
 static int is_module(const struct dirent *entry)
 {
@@ -112,8 +113,8 @@ static int is_port(const struct dirent *entry)
 }
 
 /*
- * The port appears some milliseconds after its driver, as device and driver first have to greet each other.  The first
- * number in its name, vport1p1, counts all virtio devices.
+ * The port appears some milliseconds after its driver, as device and driver first have to greet
+ * each other.  The first number in its name, vport1p1, counts all virtio devices.
  */
 static void open_port(void)
 {
@@ -135,7 +136,8 @@ static void open_port(void)
 	fault("no virtio-serial port");
 }
 
-/* --- the root ----------------------------------------------------------------------------------------- */
+/* --- the root
+ * ----------------------------------------------------------------------------------------- */
 
 static void make_dirs(const char *path)
 {
@@ -152,8 +154,8 @@ static void make_dirs(const char *path)
 	mkdir(copy, 0755);
 }
 
-static void mount_or_fault(
-	const char *source, const char *target, const char *type, unsigned long flags, const char *data)
+static void mount_or_fault(const char *source, const char *target, const char *type,
+	unsigned long flags, const char *data)
 {
 	make_dirs(target);
 	if (mount(source, target, type, flags, data) < 0)
@@ -176,14 +178,16 @@ static void mount_host_root(void)
 	mount_or_fault("upper", "/upper", "tmpfs", 0, "mode=755");
 	mkdir("/upper/data", 0755);
 	mkdir("/upper/work", 0755);
-	mount_or_fault("root", ROOT, "overlay", 0, "lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work");
+	mount_or_fault("root", ROOT, "overlay", 0,
+		"lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work");
 
 	/* A second view of it, for the folders which the mounts below would hide. */
 	mount_or_fault(ROOT, "/whole", NULL, MS_BIND, NULL);
 
 	/* From here on absolute links such as /lib or /var/run are followed inside the root. */
 	mount_or_fault("/whole", ROOT "/mnt", NULL, MS_BIND, NULL);
-	if (chdir(ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	if (chdir(ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+		chdir("/") < 0)
 		fault("switching to the host's root: %m");
 }
 
@@ -206,12 +210,13 @@ static void mount_system(void)
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		mount_or_fault(table[i].type, table[i].path, table[i].type, table[i].flags, table[i].data);
+		mount_or_fault(
+			table[i].type, table[i].path, table[i].type, table[i].flags, table[i].data);
 }
 
 /*
- * What udev does elsewhere.  Opening a node whose driver is absent makes the kernel call modprobe, which finds
- * it by the device number; so tun and loop cost nothing until somebody wants them.
+ * What udev does elsewhere.  Opening a node whose driver is absent makes the kernel call modprobe,
+ * which finds it by the device number; so tun and loop cost nothing until somebody wants them.
  */
 static void make_nodes(void)
 {
@@ -236,7 +241,8 @@ static void enable_controllers(void)
 		fault("cgroup.controllers: %m");
 	close(fd);
 	names[n] = '\0';
-	for (char *name = strtok_r(names, " \n", &save); name != NULL; name = strtok_r(NULL, " \n", &save)) {
+	for (char *name = strtok_r(names, " \n", &save); name != NULL;
+		name = strtok_r(NULL, " \n", &save)) {
 		snprintf(one, sizeof(one), "+%s", name);
 		write_file("/sys/fs/cgroup/cgroup.subtree_control", one);
 	}
@@ -259,7 +265,8 @@ static void mount_share(char *what)
 	if (path == NULL)
 		fault("bad share '%s'", what);
 	*path++ = '\0';
-	/* cache=mmap: reads and writes reach the host at once, and files can be mapped, shared ones too. */
+	/* cache=mmap: reads and writes reach the host at once, and files can be mapped, shared ones
+	 * too. */
 	mount_or_fault(what, path, "9p", 0, OPTIONS_9P ",cache=mmap");
 }
 
@@ -291,7 +298,8 @@ static void set_time(const char *text)
 	clock_settime(CLOCK_REALTIME, &now);
 }
 
-/* --- the command -------------------------------------------------------------------------------------- */
+/* --- the command
+ * -------------------------------------------------------------------------------------- */
 
 static char *receive_run(size_t *ret_len)
 {
@@ -299,7 +307,8 @@ static char *receive_run(size_t *ret_len)
 	char *text;
 
 	send_msg(MSG_HELLO, NULL, 0);
-	if (read_all(port, &header, sizeof(header)) < 0 || header.type != MSG_RUN || header.len > MSG_RUN_MAX)
+	if (read_all(port, &header, sizeof(header)) < 0 || header.type != MSG_RUN ||
+		header.len > MSG_RUN_MAX)
 		fault("expected the command");
 	text = malloc((size_t)header.len + 1);
 	if (text == NULL || read_all(port, text, header.len) < 0)
@@ -336,7 +345,8 @@ static void obey(char *text, size_t len, struct command *cmd)
 		case RUN_TIME: set_time(value); break;
 		case RUN_TTY:
 			cmd->has_tty = true;
-			if (sscanf(value, "%hu %hu", &cmd->winsize.ws_row, &cmd->winsize.ws_col) != 2)
+			if (sscanf(value, "%hu %hu", &cmd->winsize.ws_row, &cmd->winsize.ws_col) !=
+				2)
 				fault("bad terminal size '%s'", value);
 			break;
 		default: fault("unknown request '%s'", s);
@@ -404,7 +414,8 @@ static void start_with_pipes(struct command *cmd)
 	cmd->err = err[0];
 }
 
-/* --- passing data on ---------------------------------------------------------------------------------- */
+/* --- passing data on
+ * ---------------------------------------------------------------------------------- */
 
 struct input {
 	char data[MSG_MAX];
@@ -425,7 +436,8 @@ static void pass_output(int *fd, enum msg_type type)
 	}
 }
 
-/* What the command had written when it ended, and not what a process it left behind goes on writing. */
+/* What the command had written when it ended, and not what a process it left behind goes on
+ * writing. */
 static void pass_rest(int fd, enum msg_type type)
 {
 	int waiting = 0;
@@ -499,7 +511,8 @@ static bool reap(int child_fd, const struct command *cmd, uint8_t *ret_status)
 		if (pid != cmd->pid)
 			continue;
 		is_over = true;
-		*ret_status = (uint8_t)(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+		*ret_status = (uint8_t)(WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+							    : WEXITSTATUS(status));
 	}
 	return is_over;
 }

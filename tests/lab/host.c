@@ -1,13 +1,14 @@
 /*
  * host [-t SECONDS] [-l FILE] [-y] -s STRING... -- QEMU ARGUMENT...
  *
- * Starts QEMU as a lab, tells guest.c inside what to do (each STRING is one of MSG_RUN, see protocol.h), passes
- * standard input, output and error, and exits with the status of the command: 124 when the time was up, 125
- * when there was no lab.  -y: a terminal; -l: where the lab's console goes, of which otherwise only the end is
- * kept, to be shown when the lab dies.
+ * Starts QEMU (whose arguments include a virtio-serial device) as a lab, tells guest.c inside what
+ * to do (each STRING is one of MSG_RUN, see protocol.h), passes standard input, output and error,
+ * and exits with the status of the command: 124 when the time was up, 125 when there was no lab.
+ * -y: a terminal; -l: where the lab's console goes, of which otherwise only the end is kept, to be
+ * shown when the lab dies.
  *
- * Nothing outlives this program, not even after SIGKILL: the kernel kills QEMU when its parent dies, and
- * there are no files to remove.
+ * Nothing outlives this program, not even after SIGKILL: the kernel kills QEMU when its parent
+ * dies, and there are no files to remove.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -26,12 +27,13 @@
 
 #include "protocol.h"
 
-#define STATUS_TIMEOUT	124
-#define STATUS_NO_LAB	125
-#define CONSOLE_TAIL	8192
-#define QEMU_ARGS_MAX	256
-#define ESCAPE_BYTE	0x1d /* Ctrl-] */
-#define ESCAPE_TIMES	3
+#define STATUS_TIMEOUT 124
+#define STATUS_NO_LAB  125
+#define BOOT_LIMIT_S   90 /* thirty times what it takes on an idle machine */
+#define CONSOLE_TAIL   8192
+#define QEMU_ARGS_MAX  256
+#define ESCAPE_BYTE    0x1d /* Ctrl-] */
+#define ESCAPE_TIMES   3
 
 struct lab {
 	unsigned timeout_s;
@@ -53,6 +55,7 @@ static struct {
 	volatile pid_t qemu;
 	volatile sig_atomic_t is_raw;
 	volatile sig_atomic_t is_resized;
+	volatile sig_atomic_t is_boot_limited; /* the alarm is for the boot, not for the command */
 	struct termios saved;
 } g;
 
@@ -82,14 +85,20 @@ __attribute__((noreturn, format(printf, 1, 2))) static void no_lab(const char *f
 	exit(STATUS_NO_LAB);
 }
 
-/* --- signals ------------------------------------------------------------------------------------------ */
+/* --- signals
+ * ------------------------------------------------------------------------------------------ */
 
 static void on_alarm(int sig)
 {
 	static const char text[] = "lab: time is up\n";
+	static const char boot_text[] = "lab: the lab did not start in time (try --console)\n";
 
 	(void)sig;
 	leave_lab();
+	if (g.is_boot_limited) {
+		(void)!write(STDERR_FILENO, boot_text, sizeof(boot_text) - 1);
+		_exit(STATUS_NO_LAB);
+	}
 	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 	_exit(STATUS_TIMEOUT);
 }
@@ -127,16 +136,19 @@ static void handle_signals(unsigned timeout_s)
 	/* In the background of a terminal: go on without its input rather than stop. */
 	signal(SIGTTIN, SIG_IGN);
 	sigaction(SIGALRM, &alarm_action, NULL);
-	alarm(timeout_s);
+	g.is_boot_limited = timeout_s == 0 || timeout_s > BOOT_LIMIT_S;
+	alarm(g.is_boot_limited ? BOOT_LIMIT_S : timeout_s);
 }
 
-/* --- QEMU --------------------------------------------------------------------------------------------- */
+/* --- QEMU
+ * --------------------------------------------------------------------------------------------- */
 
 static void start_qemu(struct lab *lab, char **command)
 {
 	char *args[QEMU_ARGS_MAX], port_spec[64], console_spec[64];
-	char *const added[] = { "-chardev", port_spec, "-device", "virtio-serial-pci,max_ports=2", "-device",
-		"virtserialport,chardev=port,nr=1", "-chardev", console_spec, "-serial", "chardev:console", NULL };
+	char *const added[] = { "-chardev", port_spec, "-device",
+		"virtserialport,chardev=port,nr=1", "-chardev", console_spec, "-serial",
+		"chardev:console", NULL };
 	pid_t parent = getpid();
 	int port[2], console[2];
 	size_t n = 0;
@@ -217,16 +229,19 @@ __attribute__((noreturn)) static void lab_died(struct lab *lab)
 		if (lab->tail[lab->tail_len - 1] != '\n')
 			fputc('\n', stderr);
 	}
-	no_lab("%s", lab->is_up ? "the lab died before the command ended" : "the lab did not start");
+	no_lab("%s",
+		lab->is_up ? "the lab died before the command ended" : "the lab did not start");
 }
 
-/* --- the conversation --------------------------------------------------------------------------------- */
+/* --- the conversation
+ * --------------------------------------------------------------------------------- */
 
 static void send_msg(struct lab *lab, enum msg_type type, const void *data, size_t len)
 {
 	struct msg_header header = { .type = type, .len = (uint32_t)len };
 
-	if (write_all(lab->port, &header, sizeof(header)) < 0 || write_all(lab->port, data, len) < 0)
+	if (write_all(lab->port, &header, sizeof(header)) < 0 ||
+		write_all(lab->port, data, len) < 0)
 		lab_died(lab);
 }
 
@@ -262,15 +277,24 @@ static void send_run(struct lab *lab)
 	if (lab->has_tty) {
 		if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
 			size = (struct winsize){ .ws_row = 24, .ws_col = 80 };
-		len = (size_t)snprintf(text, sizeof(text), "%c%u %u", RUN_TTY, size.ws_row, size.ws_col) + 1;
+		len = (size_t)snprintf(
+			      text, sizeof(text), "%c%u %u", RUN_TTY, size.ws_row, size.ws_col) +
+		      1;
 		memcpy(lab->run + lab->run_len, text, len);
 		lab->run_len += len;
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
-	len = (size_t)snprintf(text, sizeof(text), "%c%lld.%09ld", RUN_TIME, (long long)now.tv_sec, now.tv_nsec) + 1;
+	len = (size_t)snprintf(text, sizeof(text), "%c%lld.%09ld", RUN_TIME, (long long)now.tv_sec,
+		      now.tv_nsec) +
+	      1;
 	memcpy(lab->run + lab->run_len, text, len);
 	lab->run_len += len;
 	send_msg(lab, MSG_RUN, lab->run, lab->run_len);
+	if (g.is_boot_limited) {
+		/* What the boot took is part of the caller's time, but not worth counting here. */
+		g.is_boot_limited = 0;
+		alarm(lab->timeout_s);
+	}
 	lab->is_up = true;
 	lab->is_stdin_open = true;
 	if (lab->has_tty)
@@ -301,9 +325,7 @@ static void read_port(struct lab *lab)
 	case MSG_STDOUT: write_output(STDOUT_FILENO, data, header.len); break;
 	case MSG_STDERR: write_output(STDERR_FILENO, data, header.len); break;
 	case MSG_FAULT: no_lab("%.*s", (int)header.len, data);
-	case MSG_EXIT:
-		leave_lab();
-		exit(header.len == 1 ? (unsigned char)data[0] : STATUS_NO_LAB);
+	case MSG_EXIT: leave_lab(); exit(header.len == 1 ? (unsigned char)data[0] : STATUS_NO_LAB);
 	default: no_lab("unexpected message %u", header.type);
 	}
 }
@@ -328,14 +350,16 @@ static void read_stdin(struct lab *lab)
 }
 
 /*
- * Output has precedence, and input is only read when QEMU takes some: neither side ever waits for the other with
- * both pipes full, as a message of input is smaller than what the socket takes at once when it is writable.
+ * Output has precedence, and input is only read when QEMU takes some: neither side ever waits for
+ * the other with both pipes full, as a message of input is smaller than what the socket takes at
+ * once when it is writable.
  */
 __attribute__((noreturn)) static void converse(struct lab *lab)
 {
 	for (;;) {
 		struct pollfd fds[] = {
-			{ .fd = lab->port, .events = (short)(POLLIN | (lab->is_stdin_open ? POLLOUT : 0)) },
+			{ .fd = lab->port,
+				.events = (short)(POLLIN | (lab->is_stdin_open ? POLLOUT : 0)) },
 			{ .fd = lab->console, .events = POLLIN },
 			{ .fd = -1, .events = POLLIN },
 		};
@@ -361,7 +385,8 @@ __attribute__((noreturn)) static void converse(struct lab *lab)
 	}
 }
 
-/* --- start -------------------------------------------------------------------------------------------- */
+/* --- start
+ * -------------------------------------------------------------------------------------------- */
 
 static void add_string(struct lab *lab, const char *string)
 {
@@ -386,7 +411,8 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 't': lab.timeout_s = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'l':
-			lab.console_log = open(optarg, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+			lab.console_log =
+				open(optarg, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 			if (lab.console_log < 0)
 				no_lab("%s: %m", optarg);
 			break;

@@ -1,6 +1,7 @@
 /*
- * For selftest: is /dev/kvm here the real thing?  Says the API version, runs a guest of three instructions, and
- * prints how long an exit takes and how fast guest code runs.  Exit status 0 when all of it worked.
+ * For selftest: is /dev/kvm here the real thing?  Says the API version, runs a guest of three
+ * instructions, and prints how long an exit takes and how fast guest code runs.  Exit status 0 when
+ * all of it worked.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,22 +14,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MEM_SIZE  4096
-#define PORT	  0x10
-#define EXITS	  2000
+#define MEM_SIZE   4096
+#define PORT       0x10
+#define EXITS      2000
 #define LOOP_STEPS 10000000u
 
-/* out %al,$PORT as often as cx says; then a loop of ecx steps; then hlt.  16 bits, loaded and started at 0. */
+/* out %al,$PORT as often as cx says; then a loop of ecx steps; then hlt.  16 bits, loaded and
+ * started at 0. */
 static const uint8_t guest_code[] = {
-	0xb9, EXITS & 0xff, EXITS >> 8,		    /* mov $EXITS,%cx */
-	0xe6, PORT,				    /* 1: out %al,$PORT */
-	0x49,					    /* dec %cx */
-	0x75, 0xfb,				    /* jnz 1b */
-	0x66, 0xb9, (uint8_t)LOOP_STEPS,	    /* mov $LOOP_STEPS,%ecx */
-	(uint8_t)(LOOP_STEPS >> 8), (uint8_t)(LOOP_STEPS >> 16), (uint8_t)(LOOP_STEPS >> 24),
-	0x66, 0x49,				    /* 2: dec %ecx */
-	0x75, 0xfc,				    /* jnz 2b */
-	0xf4,					    /* hlt */
+	0xb9, EXITS & 0xff, EXITS >> 8,  /* mov $EXITS,%cx */
+	0xe6, PORT,                      /* 1: out %al,$PORT */
+	0x49,                            /* dec %cx */
+	0x75, 0xfb,                      /* jnz 1b */
+	0x66, 0xb9, (uint8_t)LOOP_STEPS, /* mov $LOOP_STEPS,%ecx */
+	(uint8_t)(LOOP_STEPS >> 8), (uint8_t)(LOOP_STEPS >> 16), (uint8_t)(LOOP_STEPS >> 24), 0x66,
+	0x49,       /* 2: dec %ecx */
+	0x75, 0xfc, /* jnz 2b */
+	0xf4,       /* hlt */
 };
 
 static double now_us(void)
@@ -92,7 +94,7 @@ int main(void)
 		printf("exit reason %u after %d port writes\n", run->exit_reason, exits);
 		return 1;
 	}
-	printf("%d exits, %.1f us each; %.0f million guest instructions a second\n", exits, ports_us / EXITS,
-		2.0 * LOOP_STEPS / (now_us() - start));
+	printf("%d exits, %.1f us each; %.0f million guest instructions a second\n", exits,
+		ports_us / EXITS, 2.0 * LOOP_STEPS / (now_us() - start));
 	return 0;
 }

@@ -1,9 +1,10 @@
 /*
- * What the two ends of a lab say to each other over one virtio-serial port: host.c, which started QEMU, and
- * guest.c, which is process 1 inside.  Each message is a header and then as many bytes as it announces.
- * One stream for everything, so that the exit status cannot overtake the output.
+ * What the two ends of a lab say to each other over one virtio-serial port: host.c, which started
+ * QEMU, and guest.c, which is process 1 inside.  Each message is a header and then as many bytes as
+ * it announces. One stream for everything, so that the exit status cannot overtake the output.
  *
- * Both ends are built together and trust each other: the lab separates nothing, it only emulates a CPU.
+ * Both ends are built together and trust each other: the lab separates nothing, it only emulates a
+ * CPU.
  */
 #ifndef LAB_PROTOCOL_H
 #define LAB_PROTOCOL_H
@@ -30,20 +31,22 @@ struct msg_header {
 };
 
 /* Most that one message carries, except MSG_RUN, whose limit is what execve() takes. */
-#define MSG_MAX (64u << 10)
+#define MSG_MAX     (64u << 10)
 #define MSG_RUN_MAX (4u << 20)
 
 /*
- * MSG_RUN is a row of strings, each with its terminating zero.  The first character tells what the rest is:
+ * MSG_RUN is a row of strings, each with its terminating zero.  The first character tells what the
+ * rest is:
  */
-#define RUN_ARG 'a'	/* next argument of the command */
-#define RUN_ENV 'e'	/* NAME=VALUE */
-#define RUN_CWD 'c'	/* folder to start in */
-#define RUN_SHARE 's'	/* TAG=PATH: mount the 9p share TAG at PATH, writable */
-#define RUN_KEEP 'k'	/* folder of the root that stays visible even if it lies below /tmp or /run */
+#define RUN_ARG   'a' /* next argument of the command */
+#define RUN_ENV   'e' /* NAME=VALUE */
+#define RUN_CWD   'c' /* folder to start in */
+#define RUN_SHARE 's' /* TAG=PATH: mount the 9p share TAG at PATH, writable */
+#define RUN_KEEP  'k' /* folder of the root that stays visible even if it lies below /tmp or /run  \
+		       */
 #define RUN_MODULES 'm' /* folder of the root to be seen as /lib/modules/RELEASE */
-#define RUN_TIME 't'	/* SECONDS.NANOSECONDS since 1970 */
-#define RUN_TTY 'y'	/* ROWS COLUMNS: give the command a terminal */
+#define RUN_TIME    't' /* SECONDS.NANOSECONDS since 1970 */
+#define RUN_TTY     'y' /* ROWS COLUMNS: give the command a terminal */
 
 /* Writes everything or fails with -errno. */
 static inline int write_all(int fd, const void *data, size_t len)
