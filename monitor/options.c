@@ -154,6 +154,11 @@ int options_parse_run(int argc, char **argv, struct run_options *ret, struct err
 	while ((id = getopt_long(argc, argv, ":", run_options, NULL)) != -1) {
 		int rc;
 
+		/* A single letter: it may stand in the middle of a word that is not behind us yet.
+		 */
+		if (id == '?' && optopt > 0 && optopt < OPT_BOOT)
+			return err_set(e, -EINVAL,
+				"unknown option '-%c'; 'mvm run --help' lists them", optopt);
 		if (id == '?')
 			return err_set(e, -EINVAL,
 				"unknown option '%s'; 'mvm run --help' lists them",
