@@ -64,7 +64,8 @@ void timeline_print(const struct timeline *t, FILE *out)
 		for (unsigned i = 0; i < TIMELINE_POINTS; i++) {
 			uint64_t at = atomic_load(&t->us[i]);
 
-			/* When nobody told us when the process began, main() is its first moment. */
+			/* When nobody told us when the process began, main() is its first moment.
+			 */
 			if (i == TIMELINE_MAIN && at == start)
 				continue;
 			/* Equal times keep the order of the table. */
@@ -78,8 +79,10 @@ void timeline_print(const struct timeline *t, FILE *out)
 			break;
 		from = best + 1;
 		best /= TIMELINE_POINTS;
+		/* Signed: a starter that is mistaken about its own start puts points before it. */
 		(void)fprintf(out, "%-34s %10.3f %10.3f\n", points[which].words,
-			(double)(best - start) / 1000, (double)(best - before) / 1000);
+			(double)(int64_t)(best - start) / 1000,
+			(double)(int64_t)(best - before) / 1000);
 		before = best;
 	}
 }
