@@ -57,7 +57,7 @@ struct doctor {
 	struct doctor_result result[DOCTOR_RESULTS_MAX];
 };
 
-/* Makes all checks; takes some ten milliseconds, and at most about half a second. */
+/* Makes all checks; takes about 50 ms, and a KVM that is broken is given up after two seconds. */
 void doctor_run(struct doctor *d);
 
 /* The first result that keeps guests from running here, or NULL. */

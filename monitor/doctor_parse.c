@@ -82,7 +82,6 @@ static bool has_option(struct word options, const char *name)
 void doctor_parse_mount(const char *line, struct doctor_cgroups *c)
 {
 	struct word path, type, options, w;
-	bool favors;
 
 	/* proc_pid_mountinfo(5): id, parent, device, root, path, options, any number of tags, "-",
 	 * type, source, options of the filesystem. */
@@ -96,17 +95,17 @@ void doctor_parse_mount(const char *line, struct doctor_cgroups *c)
 	(void)next_word(&line);
 	options = next_word(&line);
 
-	favors = has_option(options, "favordynmods");
 	if (word_is(type, "cgroup2")) {
-		if (c->v2_path[0] == '\0')
+		if (!c->has_v2)
 			(void)snprintf(
 				c->v2_path, sizeof(c->v2_path), "%.*s", (int)path.len, path.at);
-		c->favordynmods = favors || (c->has_v2 && c->favordynmods);
 		c->has_v2 = true;
 	} else if (word_is(type, "cgroup")) {
-		c->favordynmods |= favors && !c->has_v2;
 		c->has_v1 = true;
+	} else {
+		return;
 	}
+	c->favordynmods |= has_option(options, "favordynmods");
 }
 
 /* --- others --- */
@@ -126,45 +125,43 @@ int doctor_parse_choice(const char *text, char *ret, size_t len)
 	return 0;
 }
 
+/* A number of n characters inside a longer text. */
+static int number_of(const char *at, size_t n, uint64_t max, uint64_t *ret)
+{
+	char digits[24];
+
+	if (n >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, at, n);
+	digits[n] = '\0';
+	return parse_u64(digits, 0, max, ret);
+}
+
 int doctor_parse_meminfo(const char *text, const char *key, uint64_t *ret_bytes)
 {
-	size_t len = strlen(key);
+	size_t len = strlen(key), n;
+	uint64_t kib;
 
-	for (;;) {
-		if (strncmp(text, key, len) == 0 && text[len] == ':')
-			break;
+	while (strncmp(text, key, len) != 0 || text[len] != ':') {
 		text = strchr(text, '\n');
 		if (!text)
 			return -ENOENT;
 		text++;
 	}
-	{
-		char digits[24];
-		uint64_t kib;
-		size_t n;
-
-		text += len + 1;
-		text += strspn(text, " ");
-		n = strcspn(text, " \n");
-		if (n >= sizeof(digits) || strncmp(text + n, " kB", 3) != 0)
-			return -EINVAL;
-		memcpy(digits, text, n);
-		digits[n] = '\0';
-		if (parse_u64(digits, 0, UINT64_MAX / 1024, &kib) < 0)
-			return -EINVAL;
-		*ret_bytes = kib * 1024;
-	}
+	text += len + 1;
+	text += strspn(text, " ");
+	n = strcspn(text, " \n");
+	if (strncmp(text + n, " kB", 3) != 0 || number_of(text, n, UINT64_MAX / 1024, &kib) < 0)
+		return -EINVAL;
+	*ret_bytes = kib * 1024;
 	return 0;
 }
 
 int doctor_parse_number(const char *text, uint64_t *ret)
 {
-	char digits[24];
 	size_t n = strcspn(text, "\n");
 
-	if (n >= sizeof(digits) || (text[n] == '\n' && text[n + 1] != '\0'))
+	if (text[n] == '\n' && text[n + 1] != '\0')
 		return -EINVAL;
-	memcpy(digits, text, n);
-	digits[n] = '\0';
-	return parse_u64(digits, 0, UINT64_MAX, ret);
+	return number_of(text, n, UINT64_MAX, ret);
 }

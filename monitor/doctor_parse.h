@@ -16,7 +16,7 @@ enum { DOCTOR_PATH_MAX = 64 };
 /* What /proc/self/mountinfo says about control groups. */
 struct doctor_cgroups {
 	bool has_v1, has_v2;
-	bool favordynmods;             /* of the v2 hierarchy, or where there is none of any */
+	bool favordynmods;             /* of any hierarchy: the lock that it makes cheap is one */
 	char v2_path[DOCTOR_PATH_MAX]; /* where v2 is mounted first, cut when longer */
 };
 

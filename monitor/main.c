@@ -21,6 +21,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{ "run", cmd_run },
+	{ "doctor", cmd_doctor },
 };
 
 /*
