@@ -92,16 +92,56 @@ static inline void power_off(void)
 	halt_forever();
 }
 
-/* The 2 MiB page of physical memory that holds gpa, visible at the returned address until the next
- * call. */
+/* Physical memory from gpa on, at least 2 MiB of it, at the returned address until the next call.
+ */
 static inline volatile uint8_t *window(uint64_t gpa)
 {
-	extern uint64_t guest_window[512];
-	const uint64_t at = 4ULL << 30, mask = (2ULL << 20) - 1;
+	extern volatile uint64_t guest_window[512];
+	const uint64_t at = 4ULL << 30, size = 2ULL << 20;
 
-	*(volatile uint64_t *)guest_window = (gpa & ~mask) | 0xe3;
-	__asm__ volatile("invlpg (%0)" : : "r"(at) : "memory");
-	return (volatile uint8_t *)(at + (gpa & mask));
+	for (unsigned i = 0; i < 2; i++) {
+		guest_window[i] = ((gpa & ~(size - 1)) + i * size) | 0xe3;
+		__asm__ volatile("invlpg (%0)" : : "r"(at + i * size) : "memory");
+	}
+	return (volatile uint8_t *)(at + (gpa & (size - 1)));
+}
+
+/* The kernel command line, wherever the protocol puts it. */
+static inline const char *guest_cmdline(uint64_t protocol, const void *info)
+{
+	const uint8_t *at = info;
+
+	return (const char *)(protocol == GUEST_PVH ? *(const uint64_t *)(at + 24)
+						    : *(const uint32_t *)(at + 0x228));
+}
+
+/* The number behind "name=" at the start of the command line or behind a space; fallback without
+ * one. */
+static inline uint64_t guest_number(const char *cmdline, const char *name, uint64_t fallback)
+{
+	for (const char *at = cmdline; *at; at++) {
+		const char *p = at, *n = name;
+		uint64_t value = 0;
+
+		if (at > cmdline && at[-1] != ' ')
+			continue;
+		while (*n && *p == *n)
+			p++, n++;
+		if (*n || *p++ != '=')
+			continue;
+		for (; *p >= '0' && *p <= '9'; p++)
+			value = value * 10 + (uint64_t)(*p - '0');
+		return value;
+	}
+	return fallback;
+}
+
+static inline uint64_t read_tsc(void)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (uint64_t)high << 32 | low;
 }
 
 #endif

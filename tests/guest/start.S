@@ -6,6 +6,8 @@
  */
 	.set CODE64, 0x10
 	.set DATA, 0x18
+	.set CODE32, 0x20
+	.set APS_MAX, 32
 
 	.section .note.Xen, "a", @note
 	.balign 4
@@ -18,8 +20,7 @@
 start32:
 	movl %ebx, %esi
 	xorl %edi, %edi
-	/* Application CPUs come here too (smp.c), their own stack in %esp of guest_ap_stack. */
-	.globl enter_long_mode
+	/* Application CPUs come here too, from the trampoline below, with 2 in %edi. */
 enter_long_mode:
 	movl $page_map, %eax
 	movl %eax, %cr3
@@ -60,15 +61,47 @@ in_long_mode:
 1:	cli
 	hlt
 	jmp 1b
-	/* An application CPU: one at a time reads the stack that was laid out for it. */
-2:	movq guest_ap_stack(%rip), %rsp
-	call guest_ap_main
+	/* An application CPU draws its number, which gives it a stack, and calls guest_ap(number). */
+2:	movl $1, %edi
+	lock xaddl %edi, guest_aps(%rip)
+	movl %edi, %esp
+	shll $12, %esp
+	addq $ap_stacks, %rsp
+	call guest_ap
 	jmp 1b
 
-	.weak guest_ap_main
+	.weak guest_ap
+
+	/* Copied to a page below 1 MiB (guest.h, start_cpus): where a start-up interrupt lets a CPU begin. */
+	.section .rodata
+	.globl guest_trampoline, guest_trampoline_end
+	.code16
+guest_trampoline:
+	cli
+	movw %cs, %ax
+	movw %ax, %ds
+	lgdtl trampoline_pointer - guest_trampoline
+	movl %cr0, %eax
+	orl $1, %eax /* PE */
+	movl %eax, %cr0
+	ljmpl $CODE32, $ap_start32
+	.balign 4
+trampoline_pointer:
+	.word gdt_end - gdt - 1
+	.long gdt
+guest_trampoline_end:
+
+	.section .text.start, "ax"
+	.code32
+ap_start32:
+	movl $DATA, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %ss
+	movl $2, %edi
+	jmp enter_long_mode
 	.section .data
 	.balign 16
-	.globl gdt_pointer
 gdt:
 	.quad 0, 0
 	.quad 0x00af9b000000ffff /* 0x10: 64-bit code */
@@ -78,10 +111,10 @@ gdt_end:
 gdt_pointer:
 	.word gdt_end - gdt - 1
 	.quad gdt
-	.balign 8
-	.globl guest_ap_stack
-guest_ap_stack:
-	.quad 0
+	.balign 4
+	.globl guest_aps
+guest_aps: /* application CPUs that have come here; stacks grow down, so numbers begin at 1 */
+	.long 1
 
 	/* Present, writable, accessed, dirty; large pages of 2 MiB. */
 	.balign 4096
@@ -102,10 +135,12 @@ page_directory:
 	.set i, i + 1
 	.endr
 	.globl guest_window
-guest_window: /* one entry in use, filled by window() */
+guest_window: /* filled by window() */
 	.fill 512, 8, 0
 
 	.section .bss
 	.balign 16
 	.skip 16384
 stack_top:
+ap_stacks:
+	.skip APS_MAX * 4096
