@@ -27,6 +27,8 @@
 
 static const char *const DEVICE = "/dev/kvm";
 
+#define NEVER_ADVICE "boot with kvm.nx_huge_pages=never if the CPU is not open to iTLB multihit"
+
 struct cpu {
 	char vendor[13];
 	bool has_vmx, has_svm, is_virtual;
@@ -227,7 +229,7 @@ void doctor_check_creation(struct doctor *d, struct doctor_result *r)
 	doctor_found(r, ms < CREATE_SLOW_MS ? DOCTOR_OK : DOCTOR_SLOW,
 		"%.1f ms from nothing to the first guest instructions", ms);
 	if (ms >= CREATE_SLOW_MS)
-		doctor_advise(r, "see nx_huge_pages; otherwise try again on a quiet host");
+		doctor_advise(r, "see nx_huge_pages; if that is ok, try again on a quiet host");
 }
 
 /*
@@ -252,11 +254,14 @@ void doctor_check_nx_huge_pages(struct doctor *d, struct doctor_result *r)
 		return;
 	}
 	doctor_found(r, DOCTOR_SLOW, "%s: a VM's creation may wait tens of milliseconds", text);
-	doctor_advise(r,
-		"%sboot with kvm.nx_huge_pages=never if the CPU is not open to iTLB multihit",
-		d->kernel >= KERNEL(6, 0) && d->cgroups.has_v2
-			? "'mount -o remount,favordynmods /sys/fs/cgroup', or "
-			: "");
+	/* KVM before 6.1 does not know "never" and would refuse to load. */
+	if (d->kernel < KERNEL(6, 1))
+		doctor_advise(r, "use Linux 6.13 or newer, which does not wait");
+	else if (d->cgroups.has_v2)
+		doctor_advise(r, "'mount -o remount,favordynmods %s', or " NEVER_ADVICE,
+			d->cgroups.v2_path);
+	else
+		doctor_advise(r, NEVER_ADVICE);
 }
 
 void doctor_check_halt_poll(struct doctor *d, struct doctor_result *r)
