@@ -39,7 +39,7 @@ void vcpu_group_fini(struct vcpu_group *g)
 	(void)pthread_mutex_destroy(&g->lock);
 }
 
-void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage)
+static void enter(struct vcpu_group *g, enum vcpu_stage stage)
 {
 	(void)pthread_mutex_lock(&g->lock);
 	g->stage = stage;
@@ -47,24 +47,63 @@ void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage)
 	(void)pthread_mutex_unlock(&g->lock);
 }
 
-int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e)
+void vcpu_group_go(struct vcpu_group *g)
 {
-	int rc = 0;
+	enter(g, STAGE_GO);
+}
+
+static void publish(struct vcpu_group *g, bool *flag)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	*flag = true;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+void vcpu_group_has_cpuid(struct vcpu_group *g)
+{
+	publish(g, &g->has_host_cpuid);
+}
+
+void vcpu_group_has_entry(struct vcpu_group *g)
+{
+	publish(g, &g->has_entry);
+}
+
+/* What set-up came to so far; under the lock. */
+static int outcome(const struct vcpu_group *g, struct err *e)
+{
+	if (g->error.code != 0 && e)
+		*e = g->error;
+	return g->error.code;
+}
+
+int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e)
+{
+	int rc;
 
 	(void)pthread_mutex_lock(&g->lock);
-	while (g->ready < g->cpus && g->error.code == 0)
+	while (g->stage < STAGE_OBJECTS && g->error.code == 0)
 		(void)pthread_cond_wait(&g->changed, &g->lock);
-	if (g->error.code != 0) {
-		rc = g->error.code;
-		if (e)
-			*e = g->error;
-	}
+	rc = outcome(g, e);
 	(void)pthread_mutex_unlock(&g->lock);
 	return rc;
 }
 
-/* False when the thread shall leave instead. */
-static bool wait_stage(struct vcpu_group *g, enum vcpu_stage stage)
+int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e)
+{
+	int rc;
+
+	(void)pthread_mutex_lock(&g->lock);
+	while (g->ready < g->cpus && g->error.code == 0)
+		(void)pthread_cond_wait(&g->changed, &g->lock);
+	rc = outcome(g, e);
+	(void)pthread_mutex_unlock(&g->lock);
+	return rc;
+}
+
+/* The waits: 0, or -ECANCELED when the thread shall leave instead. */
+static int wait_stage(struct vcpu_group *g, enum vcpu_stage stage)
 {
 	bool go;
 
@@ -73,27 +112,19 @@ static bool wait_stage(struct vcpu_group *g, enum vcpu_stage stage)
 		(void)pthread_cond_wait(&g->changed, &g->lock);
 	go = !g->quit;
 	(void)pthread_mutex_unlock(&g->lock);
-	return go;
+	return go ? 0 : -ECANCELED;
 }
 
-static bool wait_cpuid(struct vcpu_group *g)
+static int wait_flag(struct vcpu_group *g, const bool *flag)
 {
 	bool go;
 
 	(void)pthread_mutex_lock(&g->lock);
-	while (!g->has_cpuid && !g->quit)
+	while (!*flag && !g->quit)
 		(void)pthread_cond_wait(&g->changed, &g->lock);
 	go = !g->quit;
 	(void)pthread_mutex_unlock(&g->lock);
-	return go;
-}
-
-static void publish_cpuid(struct vcpu_group *g)
-{
-	(void)pthread_mutex_lock(&g->lock);
-	g->has_cpuid = true;
-	(void)pthread_cond_broadcast(&g->changed);
-	(void)pthread_mutex_unlock(&g->lock);
+	return go ? 0 : -ECANCELED;
 }
 
 static void report(struct vcpu_group *g, const struct err *e)
@@ -124,7 +155,7 @@ static int make_cpuid(struct vcpu *v, struct err *e)
 
 	if (rc < 0)
 		return err_set(e, rc, "this CPU reports more CPUID leaves than mvm has room for");
-	publish_cpuid(g);
+	enter(g, STAGE_CPUID);
 	return 0;
 }
 
@@ -139,33 +170,41 @@ static int set_cpuid(struct vcpu *v, struct err *e)
 	return 0;
 }
 
-static int set_up(struct vcpu *v, struct err *e)
+static int set_up_boot(struct vcpu *v, struct err *e)
 {
 	struct vcpu_group *g = v->group;
-	bool is_boot = v->id == 0;
-	int rc = 0;
+	int rc = g->make_objects(g->ctx, e);
 
-	/* Slow, and it needs no VM: done while the main thread makes one. */
-	if (is_boot)
-		rc = kvm_get_supported_cpuid(&g->kvm, &g->cpuid, e);
-	if (rc == 0 && !wait_stage(g, STAGE_OBJECTS))
-		rc = -ECANCELED;
+	if (rc < 0)
+		return rc;
+	enter(g, STAGE_OBJECTS);
+	rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
 	if (rc == 0)
-		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
-	if (rc == 0 && is_boot)
+		rc = wait_flag(g, &g->has_host_cpuid);
+	if (rc == 0)
 		rc = make_cpuid(v, e);
-	else if (rc == 0 && !wait_cpuid(g))
-		rc = -ECANCELED;
 	if (rc == 0)
 		rc = set_cpuid(v, e);
 	if (rc == 0)
 		rc = regs_set_boot_msrs(v->fd, e);
-	if (rc == 0 && is_boot) {
-		if (!wait_stage(g, STAGE_LOADED))
-			return -ECANCELED;
-		rc = regs_set_entry(v->fd, &g->entry, e);
-	}
-	return rc;
+	if (rc == 0)
+		rc = wait_flag(g, &g->has_entry);
+	return rc == 0 ? regs_set_entry(v->fd, &g->entry, e) : rc;
+}
+
+/* An application CPU: KVM keeps it waiting for INIT, and that sets its registers. */
+static int set_up_application(struct vcpu *v, struct err *e)
+{
+	struct vcpu_group *g = v->group;
+	int rc = wait_stage(g, STAGE_OBJECTS);
+
+	if (rc == 0)
+		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
+	if (rc == 0)
+		rc = wait_stage(g, STAGE_CPUID);
+	if (rc == 0)
+		rc = set_cpuid(v, e);
+	return rc == 0 ? regs_set_boot_msrs(v->fd, e) : rc;
 }
 
 /* --- running --- */
@@ -201,11 +240,11 @@ static void *vcpu_main(void *arg)
 
 	(void)snprintf(name, sizeof(name), "vcpu %u", v->id);
 	(void)prctl(PR_SET_NAME, name);
-	rc = set_up(v, &e);
+	rc = v->id == 0 ? set_up_boot(v, &e) : set_up_application(v, &e);
 	if (rc == -ECANCELED)
 		return NULL;
 	report(v->group, &e);
-	if (rc == 0 && wait_stage(v->group, STAGE_GO))
+	if (rc == 0 && wait_stage(v->group, STAGE_GO) == 0)
 		run_guest(v);
 	return NULL;
 }

@@ -1,10 +1,11 @@
 /*
  * vCPUs: a thread each, which makes its own KVM object, waits for the start and runs the guest.
  *
- * The set-up is spread over the threads because its slow parts do not depend on each other: while
- * the main thread creates the VM and loads the kernel, the boot vCPU's thread asks KVM for the
- * supported CPUID.  struct vcpu_group is what they share; its stages are entered in order under its
- * lock.
+ * The set-up is spread over two threads because its slow parts do not depend on each other: the
+ * boot vCPU's thread makes the KVM objects one after the other, while the main thread asks for the
+ * supported CPUID, loads the kernel and sets up everything else.  The chain of KVM calls is the
+ * longer one, so nothing in it waits to be woken up.  struct vcpu_group is what they share; its
+ * stages are entered in order under its lock.
  */
 #ifndef MVM_VCPU_H
 #define MVM_VCPU_H
@@ -33,7 +34,7 @@ enum vm_end {
 enum vcpu_stage {
 	STAGE_NEW,
 	STAGE_OBJECTS, /* VM, memory and interrupt controllers exist: vCPUs may be created */
-	STAGE_LOADED,  /* the kernel is in memory and the entry known */
+	STAGE_CPUID,   /* cpuid is final, but for the APIC id */
 	STAGE_GO,      /* the guest runs */
 };
 
@@ -42,10 +43,11 @@ struct vcpu_group {
 		lock; /* guards what follows up to the blank line; never held in the guest */
 	pthread_cond_t changed;
 	enum vcpu_stage stage;
-	bool has_cpuid;   /* cpuid is final, but for the APIC id */
-	bool quit;        /* leave, wherever you are */
-	unsigned ready;   /* vCPUs that wait for STAGE_GO */
-	struct err error; /* of the first thread that failed to set up */
+	bool has_host_cpuid; /* cpuid is what KVM supports */
+	bool has_entry;      /* the kernel is in memory and entry known */
+	bool quit;           /* leave, wherever you are */
+	unsigned ready;      /* vCPUs that wait for STAGE_GO */
+	struct err error;    /* of the first thread that failed to set up */
 
 	/* Written before the stage that publishes them, const afterwards. */
 	struct kvm kvm;
@@ -54,6 +56,9 @@ struct vcpu_group {
 	unsigned cpus;
 	const struct bus *pio, *mmio;
 	struct timeline *timeline;
+	/* Makes VM, memory slots and interrupt controllers; the boot vCPU's thread calls it first.
+	 */
+	int (*make_objects)(void *ctx, struct err *e);
 	/* The first to end the machine; why is copied.  Any thread. */
 	void (*ended)(void *ctx, enum vm_end end, const char *why);
 	void *ctx;
@@ -74,8 +79,17 @@ struct vcpu {
 void vcpu_group_init(struct vcpu_group *g);
 void vcpu_group_fini(struct vcpu_group *g);
 
-/* Publishes a stage.  The main thread. */
-void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage);
+/* Lets the guest run, once vcpu_group_wait_ready() has said so.  The main thread. */
+void vcpu_group_go(struct vcpu_group *g);
+
+/* Says that g->cpuid holds what KVM supports, or that g->entry holds the kernel's.  The main
+ * thread. */
+void vcpu_group_has_cpuid(struct vcpu_group *g);
+void vcpu_group_has_entry(struct vcpu_group *g);
+
+/* Waits until the VM and its interrupt controllers exist: 0, or the -errno of what failed, with e
+ * filled. */
+MUST_CHECK int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e);
 
 /* Waits until all vCPUs are ready: 0, or the -errno of the one that failed, with e filled. */
 MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);

@@ -69,16 +69,14 @@ static void on_mark(void *ctx, uint32_t guest_us)
 /*
  * The order that is fast: memory slots before the interrupt controllers, because a slot that comes
  * after the interrupt routing waits for an SRCU grace period (DESIGN.md, "KVM set-up").
+ * On the boot vCPU's thread.
  */
-static int make_objects(struct vm *vm, struct err *e)
+static int make_objects(void *ctx, struct err *e)
 {
-	const struct vm_config *c = &vm->cfg;
+	struct vm *vm = ctx;
 	struct kvm *k = &vm->group.kvm;
 	int rc = kvm_create_vm(k, LAYOUT_KVM_TSS, e);
 
-	if (rc == 0)
-		rc = guest_mem_init(&vm->mem, c->mem_size, LAYOUT_HOLE_START, LAYOUT_HOLE_END,
-			c->pages, c->prefault, e);
 	if (rc == 0)
 		rc = kvm_set_memory(k, &vm->mem, e);
 	return rc == 0 ? kvm_create_irqchip(k, e) : rc;
@@ -100,18 +98,24 @@ static int load(struct vm *vm, struct err *e)
 
 static int build(struct vm *vm, struct err *e)
 {
-	int rc = kvm_open(&vm->group.kvm, vm->cfg.kvm_path, e);
+	const struct vm_config *c = &vm->cfg;
+	struct vcpu_group *g = &vm->group;
+	int rc = kvm_open(&g->kvm, c->kvm_path, e);
 
-	for (unsigned i = 0; i < vm->cfg.cpus && rc == 0; i++)
-		rc = vcpu_start(&vm->vcpu[i], &vm->group, i, e);
 	if (rc == 0)
-		rc = make_objects(vm, e);
-	if (rc < 0)
-		return rc;
-	vcpu_group_enter(&vm->group, STAGE_OBJECTS);
-	rc = load(vm, e);
+		rc = guest_mem_init(&vm->mem, c->mem_size, LAYOUT_HOLE_START, LAYOUT_HOLE_END,
+			c->pages, c->prefault, e);
+	for (unsigned i = 0; i < c->cpus && rc == 0; i++)
+		rc = vcpu_start(&vm->vcpu[i], g, i, e);
+	/* From here on the boot vCPU's thread is busy with the VM; this needs none. */
 	if (rc == 0)
-		vcpu_group_enter(&vm->group, STAGE_LOADED);
+		rc = kvm_get_supported_cpuid(&g->kvm, &g->cpuid, e);
+	if (rc == 0)
+		vcpu_group_has_cpuid(g);
+	if (rc == 0)
+		rc = load(vm, e);
+	if (rc == 0)
+		vcpu_group_has_entry(g);
 	return rc;
 }
 
@@ -131,6 +135,7 @@ int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struc
 	vm->group.pio = &vm->machine.pio;
 	vm->group.mmio = &vm->machine.mmio;
 	vm->group.timeline = t;
+	vm->group.make_objects = make_objects;
 	vm->group.ended = on_vcpu_ended;
 	vm->group.ctx = vm;
 	rc = build(vm, e);
@@ -149,15 +154,20 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 		.serial = *serial,
 		.post = { .mark = on_mark, .ctx = vm },
 	};
-	int rc = vcpu_group_wait_ready(&vm->group, e);
+	int rc = vcpu_group_wait_objects(&vm->group, e);
 
+	/* Not on the boot vCPU's thread: it has the longer way to go. */
+	if (rc == 0)
+		rc = kvm_create_pit(&vm->group.kvm, e);
+	if (rc == 0)
+		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
 		return rc;
 	vm->loop = l;
 	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
 	vm->has_machine = true;
 	timeline_set(vm->timeline, TIMELINE_BUILT);
-	vcpu_group_enter(&vm->group, STAGE_GO);
+	vcpu_group_go(&vm->group);
 	return 0;
 }
 

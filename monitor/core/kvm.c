@@ -138,11 +138,16 @@ int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, struct err *e
 
 int kvm_create_irqchip(const struct kvm *k, struct err *e)
 {
+	if (ioctl(k->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
+		return err_sys(e, -errno, NULL, "KVM_CREATE_IRQCHIP failed");
+	return 0;
+}
+
+int kvm_create_pit(const struct kvm *k, struct err *e)
+{
 	/* The speaker's port 0x61 is a dummy in the kernel: guests gate PIT channel 2 with it. */
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 
-	if (ioctl(k->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
-		return err_sys(e, -errno, NULL, "KVM_CREATE_IRQCHIP failed");
 	if (ioctl(k->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
 		return err_sys(e, -errno, NULL, "KVM_CREATE_PIT2 failed");
 	return 0;

@@ -59,8 +59,11 @@ MUST_CHECK int kvm_create_vm(struct kvm *k, gpa_t tss, struct err *e);
 /* KVM_SET_USER_MEMORY_REGION for every region, slots in order.  m outlives the VM. */
 MUST_CHECK int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, struct err *e);
 
-/* KVM_CREATE_IRQCHIP (two PICs, an I/O APIC, LAPICs) and KVM_CREATE_PIT2; before the first vCPU. */
+/* KVM_CREATE_IRQCHIP: two PICs, an I/O APIC, LAPICs; before the first vCPU. */
 MUST_CHECK int kvm_create_irqchip(const struct kvm *k, struct err *e);
+
+/* KVM_CREATE_PIT2; after the interrupt controllers, before the guest runs. */
+MUST_CHECK int kvm_create_pit(const struct kvm *k, struct err *e);
 
 /* KVM_GET_SUPPORTED_CPUID; needs only dev_fd and is slow (0.5 ms where CPUID itself is
  * intercepted). */
