@@ -1,0 +1,86 @@
+/*
+ * A KVM that is not there: ioctl, open, mmap and their kind are replaced (--wrap) for the code
+ * under test, so that machines are built and run without /dev/kvm, and any step can be made to
+ * fail.
+ *
+ * A program that uses it is linked with the calls of t_kvm_wraps in meson.build.
+ */
+#ifndef MVM_TESTS_T_KVM_H
+#define MVM_TESTS_T_KVM_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The path at which the device is found. */
+#define T_KVM_PATH "/fake/kvm"
+
+enum { T_KVM_VCPUS = 32, T_KVM_TRACE = 1024, T_KVM_MSRS = 64 };
+
+/* What a vCPU was told. */
+struct t_vcpu {
+	int fd;
+	struct kvm_run *run; /* the fake's own mapping of the shared page */
+	struct kvm_cpuid2 *cpuid;
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_lapic_state lapic;
+	unsigned nmsrs;
+	struct kvm_msr_entry msr[T_KVM_MSRS];
+	bool has_regs, has_sregs, has_lapic;
+};
+
+struct t_kvm {
+	/* how it behaves: set before use */
+	int open_errno;       /* open fails with it */
+	bool is_other_device; /* no ioctl is known */
+	int api_version;
+	unsigned missing_cap;  /* this capability is missing */
+	int run_size;          /* of struct kvm_run's page */
+	int tsc_khz;           /* negative: KVM_GET_TSC_KHZ fails */
+	unsigned msrs_refused; /* so many MSRs at the end of a list are refused */
+	int cpuid_entries;     /* in the supported table; negative: more than fit */
+	/* called for KVM_RUN, returns 0 or -errno; NULL: waits until it is kicked */
+	int (*on_run)(struct t_vcpu *v);
+	/*
+	 * The step that fails, from 1 on (0: none), with fail_errno.  A step is a call that mvm
+	 * cannot do without: open, mmap, eventfd, calloc, pthread_create and every ioctl but the
+	 * questions that have a default.
+	 */
+	unsigned fail_step;
+	int fail_errno;
+
+	/* what happened */
+	unsigned steps;
+	unsigned ntrace;
+	unsigned long trace[T_KVM_TRACE]; /* requests in order */
+	unsigned nslots;
+	struct kvm_userspace_memory_region slot[4];
+	unsigned long tss;
+	struct kvm_pit_config pit;
+	unsigned nirq;
+	struct kvm_irq_level irq[64];
+	unsigned nvcpus;
+	struct t_vcpu vcpu[T_KVM_VCPUS];
+	int vm_fd;
+};
+
+extern struct t_kvm t_kvm;
+
+/* As a good KVM is; forgets what happened. */
+void t_kvm_init(void);
+
+/* Position of the first such request in the trace, or -1. */
+int t_kvm_position(unsigned long request);
+
+/* How often it was made. */
+unsigned t_kvm_calls(unsigned long request);
+
+/* A descriptor that answers as a vCPU's, for code that only has that. */
+int t_kvm_vcpu(void);
+
+/* Steps are counted and failed only while this is on, so that a test's own calls are not. */
+void t_kvm_count(bool on);
+
+#endif
