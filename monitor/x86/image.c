@@ -65,8 +65,8 @@ static void scan_notes(const uint8_t *buf, uint64_t len, struct image *img)
 	}
 }
 
-static int read_notes(
-	int fd, const char *path, const Elf64_Phdr *ph, struct image *img, struct err *e)
+static int read_notes(int fd, const char *path, const Elf64_Phdr *ph, uint64_t size,
+	struct image *img, struct err *e)
 {
 	uint8_t *buf CLEANUP(freep) = NULL;
 	int rc;
@@ -74,6 +74,10 @@ static int read_notes(
 	/* No kernel's notes come near this; a file whose notes do is left without a PVH entry. */
 	if (ph->p_filesz == 0 || ph->p_filesz > IMAGE_NOTES_MAX)
 		return 0;
+	if (ph->p_offset > size || ph->p_filesz > size - ph->p_offset)
+		return err_set(e, -ENODATA,
+			"kernel '%s' is truncated: its notes lie at byte %llu of %llu", path,
+			(unsigned long long)ph->p_offset, (unsigned long long)size);
 	buf = malloc(ph->p_filesz);
 	if (!buf)
 		return err_sys(e, -ENOMEM, NULL, "cannot read kernel '%s'", path);
@@ -153,7 +157,7 @@ static int read_elf(int fd, const char *path, uint64_t size, struct image *ret, 
 		if (rc == 0 && ph.p_type == PT_LOAD)
 			rc = add_segment(&ph, path, size, ret, e);
 		else if (rc == 0 && ph.p_type == PT_NOTE)
-			rc = read_notes(fd, path, &ph, ret, e);
+			rc = read_notes(fd, path, &ph, size, ret, e);
 		if (rc < 0)
 			return rc;
 	}
