@@ -189,6 +189,7 @@ Test(kvm, the_timer_comes_with_the_dummy_speaker_port)
 	struct kvm k = created();
 
 	t_int(kvm_create_irqchip(&k, NULL), 0);
+	t_int(kvm_create_pit(&k, NULL), 0);
 	t_uint(t_kvm.pit.flags, KVM_PIT_SPEAKER_DUMMY);
 	t_true(t_kvm_position(KVM_CREATE_IRQCHIP) < t_kvm_position(KVM_CREATE_PIT2));
 	kvm_close(&k);
@@ -230,6 +231,8 @@ static int build(struct kvm *k, struct guest_mem *m, int *fd, struct kvm_run **r
 		rc = kvm_set_memory(k, m, e);
 	if (rc == 0)
 		rc = kvm_create_irqchip(k, e);
+	if (rc == 0)
+		rc = kvm_create_pit(k, e);
 	if (rc == 0)
 		rc = kvm_get_supported_cpuid(k, &table, e);
 	return rc == 0 ? kvm_create_vcpu(k, 3, fd, run, e) : rc;
