@@ -118,10 +118,11 @@ static int topology(struct cpuid_table *c, unsigned cpus)
 		{ .eax = bits_for(cpus), .ebx = cpus, .ecx = 1 | LEVEL_CORE << 8 },
 		{ .ecx = 2 },
 	};
-	struct kvm_cpuid_entry2 *max = find(c, LEAF_MAX);
+	struct kvm_cpuid_entry2 *max;
 
 	drop(c, LEAF_TOPOLOGY);
 	drop(c, LEAF_TOPOLOGY_V2); /* the older leaf says all there is to say */
+	max = find(c, LEAF_MAX);   /* not before: entries have moved */
 	for (unsigned i = 0; i < ARRAY_SIZE(level); i++) {
 		struct kvm_cpuid_entry2 e = level[i];
 
