@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #include "base/err.h"
 #include "ring.h"
 
-enum { CHUNK = 4096, ESCAPE = 0x01 /* Ctrl-A */ };
+enum { CHUNK = 4096, HELD_MAX = 4096, ESCAPE = 0x01 /* Ctrl-A */ };
 
 struct console {
 	struct loop *loop;
@@ -23,6 +24,10 @@ struct console {
 	bool owns_out, out_is_socket, out_gone, in_ended, has_keys, escaped;
 	struct ring out;
 	uint64_t lost; /* bytes thrown away because out_gone */
+	/* Typed, and the UART has no room yet.  Keys are read all the same, because one of them may
+	 * be a command: a guest that never reads cannot keep the person from leaving. */
+	uint8_t held[HELD_MAX];
+	size_t held_len;
 	struct loop_op in_op, out_op;
 	struct loop_post out_post, room_post;
 };
@@ -85,17 +90,37 @@ static void on_tx(void *ctx, uint8_t byte)
 
 /* --- input --- */
 
+/* How many bytes may be read now without losing one. */
+static size_t input_room(struct console *c)
+{
+	return c->has_keys ? sizeof(c->held) - c->held_len : serial_room(c->serial);
+}
+
 static void watch_input(struct console *c)
 {
-	if (!c->in_ended && c->serial && !loop_op_is_pending(&c->in_op) &&
-		serial_room(c->serial) > 0)
+	if (!c->in_ended && c->serial && !loop_op_is_pending(&c->in_op) && input_room(c) > 0)
 		loop_poll(c->loop, &c->in_op, c->in_fd, POLLIN);
+}
+
+/* Passes on what waits, oldest first. */
+static void deliver_held(struct console *c)
+{
+	size_t n = serial_receive(c->serial, c->held, c->held_len);
+
+	c->held_len -= n;
+	memmove(c->held, c->held + n, c->held_len);
+}
+
+/* One byte for the guest; there is room for it in the UART or among those that wait. */
+static void deliver(struct console *c, uint8_t byte)
+{
+	if (c->held_len < sizeof(c->held))
+		c->held[c->held_len++] = byte;
+	deliver_held(c);
 }
 
 static void command(struct console *c, uint8_t key)
 {
-	static const uint8_t escape = ESCAPE;
-
 	switch (key) {
 	case 'x':
 	case 'X': c->host.command(c->host.ctx, CONSOLE_QUIT); break;
@@ -104,7 +129,7 @@ static void command(struct console *c, uint8_t key)
 	case 'b':
 	case 'B': serial_break(c->serial); break;
 	case 'a':
-	case ESCAPE: (void)serial_receive(c->serial, &escape, 1); break;
+	case ESCAPE: deliver(c, ESCAPE); break;
 	default:
 		(void)fputs("\nmvm: Ctrl-A x ends the machine, c asks it to shut down, b sends a "
 			    "break, a sends Ctrl-A\n",
@@ -122,8 +147,7 @@ static void typed(struct console *c, const uint8_t *buf, size_t len)
 		} else if (c->has_keys && buf[i] == ESCAPE) {
 			c->escaped = true;
 		} else {
-			/* There is room: no more was read than the UART said it takes. */
-			(void)serial_receive(c->serial, &buf[i], 1);
+			deliver(c, buf[i]);
 		}
 	}
 }
@@ -132,7 +156,7 @@ static void in_ready(struct loop_op *op, int res)
 {
 	struct console *c = container_of(op, struct console, in_op);
 	uint8_t buf[SERIAL_FIFO];
-	size_t room = MIN(serial_room(c->serial), sizeof(buf));
+	size_t room = MIN(input_room(c), sizeof(buf));
 	ssize_t n = -1;
 
 	if (res >= 0 && room > 0)
@@ -146,7 +170,10 @@ static void in_ready(struct loop_op *op, int res)
 
 static void room_posted(struct loop_post *post)
 {
-	watch_input(container_of(post, struct console, room_post));
+	struct console *c = container_of(post, struct console, room_post);
+
+	deliver_held(c);
+	watch_input(c);
 }
 
 static void on_room(void *ctx)
@@ -223,6 +250,9 @@ struct serial_host console_serial_host(struct console *c)
 void console_attach(struct console *c, struct serial *s)
 {
 	c->serial = s;
+	/* A command may come at any time; anything else waits for the UART's word. */
+	if (c->has_keys)
+		watch_input(c);
 }
 
 void console_drain(struct console *c, int timeout_ms)

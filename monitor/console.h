@@ -4,7 +4,8 @@
  * Output: a vCPU puts bytes into a ring and goes on; the loop writes them when the reader can take
  * them.  A reader that is slow costs bytes (counted), never the guest's time; a reader that is gone
  * costs all of them. Input: read when the UART has room, never more than it takes.  On a terminal
- * Ctrl-A begins a command for mvm.
+ * Ctrl-A begins a command for mvm; there keys are read at any time and wait in a buffer, so that a
+ * guest that does not read cannot keep the person from leaving.
  */
 #ifndef MVM_CONSOLE_H
 #define MVM_CONSOLE_H
