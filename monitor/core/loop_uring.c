@@ -124,6 +124,19 @@ static void uring_cancel(void *state, struct loop_op *op)
 	io_uring_sqe_set_data(sqe, NULL);
 }
 
+/*
+ * A poll of a terminal that is woken without an event, as by another's tcsetattr, ends with EINVAL:
+ * a file with two wait queues cannot be armed a second time by the kernel (6.18).  Such a poll
+ * begins anew; true then.
+ */
+static bool poll_again(struct uring *u, struct loop_op *op, int res)
+{
+	if (op->kind != LOOP_POLL || res != -EINVAL)
+		return false;
+	uring_submit(u, op);
+	return true;
+}
+
 static int uring_wait(void *state)
 {
 	struct uring *u = state;
@@ -139,7 +152,7 @@ static int uring_wait(void *state)
 		int res = cqe->res;
 
 		io_uring_cqe_seen(&u->ring, cqe);
-		if (!op)
+		if (!op || poll_again(u, op, res))
 			continue;
 		/* A timeout that ran to its end is what was asked for. */
 		loop_complete(op, op->kind == LOOP_TIMEOUT && res == -ETIME ? 0 : res);
