@@ -216,7 +216,8 @@ static void run_guest(struct vcpu *v)
 
 	if (first)
 		timeline_set(t, TIMELINE_ENTERED);
-	while (go && !atomic_load_explicit(&v->stop, memory_order_relaxed)) {
+	while (go && !atomic_load_explicit(&v->stop, memory_order_relaxed) &&
+		!atomic_load_explicit(&v->group->over, memory_order_relaxed)) {
 		int rc = ioctl(v->fd, KVM_RUN, 0);
 
 		if (first) {

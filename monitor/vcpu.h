@@ -59,6 +59,9 @@ struct vcpu_group {
 	/* Makes VM, memory slots and interrupt controllers; the boot vCPU's thread calls it first.
 	 */
 	int (*make_objects)(void *ctx, struct err *e);
+	/* The machine has ended: no vCPU enters the guest again, and what it did since is not told.
+	 * Any thread. */
+	_Atomic bool over;
 	/* The first to end the machine; why is copied.  Any thread. */
 	void (*ended)(void *ctx, enum vm_end end, const char *why);
 	void *ctx;

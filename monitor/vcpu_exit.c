@@ -77,7 +77,11 @@ static bool give_up(struct vcpu *v, enum vm_end end, const char *fmt, ...)
 {
 	char why[256];
 	va_list args;
-	int at = snprintf(why, sizeof(why), "vCPU %u: ", v->id);
+	int at;
+
+	if (atomic_load(&v->group->over))
+		return false;
+	at = snprintf(why, sizeof(why), "vCPU %u: ", v->id);
 
 	va_start(args, fmt);
 	(void)vsnprintf(why + at, sizeof(why) - (size_t)at, fmt, args);

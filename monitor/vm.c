@@ -29,6 +29,7 @@ void vm_stop(struct vm *vm, enum vm_end end, const char *why)
 	(void)pthread_mutex_unlock(&vm->end_lock);
 	if (!first)
 		return;
+	atomic_store(&vm->group.over, true);
 	timeline_set(vm->timeline, TIMELINE_ENDED);
 	loop_post(vm->loop, &vm->ended_post);
 }
