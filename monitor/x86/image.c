@@ -97,7 +97,9 @@ static int add_segment(
 	if (ph->p_filesz > ph->p_memsz)
 		return err_set(e, -ENOEXEC,
 			"kernel '%s': a segment has more bytes in the file than in memory", path);
-	if (__builtin_add_overflow(ph->p_offset, ph->p_filesz, &end) || end > size)
+	if (__builtin_add_overflow(ph->p_offset, ph->p_filesz, &end))
+		end = UINT64_MAX;
+	if (end > size)
 		return err_set(e, -ENODATA,
 			"kernel '%s' is truncated: a segment ends at byte %llu of a file of %llu; "
 			"was it copied "
@@ -272,6 +274,11 @@ static int check_segment(
 		return err_set(e, -ENOSPC,
 			"kernel '%s' wants to be at 0x%llx; below 1M is the place of the boot data",
 			path, (unsigned long long)s->gpa);
+	if (s->gpa + s->mem_len > LAYOUT_HOLE_START)
+		return err_set(e, -ENOSPC,
+			"kernel '%s' wants to be at 0x%llx to 0x%llx; mvm loads kernels below 3G "
+			"only",
+			path, (unsigned long long)s->gpa, (unsigned long long)s->gpa + s->mem_len);
 	if (s->gpa > low_size || s->mem_len > low_size - s->gpa)
 		return err_set(e, -ENOSPC,
 			"kernel '%s' needs memory from 0x%llx to 0x%llx and the guest has 0x%llx "
