@@ -34,14 +34,15 @@ static double run(const char *const argv[])
 	uint64_t when;
 	int rc = process_start(argv, NULL, &p);
 
-	if (rc == 0)
+	if (rc == 0) {
 		rc = process_wait_for(&p, marker, TIMEOUT_MS, &when);
+		(void)process_end(&p, 1);
+	}
 	if (rc < 0) {
 		(void)fprintf(stderr, "linux-boot: %s never said '%s': %s\n", argv[0], marker,
 			strerror(-rc));
 		exit(1);
 	}
-	(void)process_end(&p, 1);
 	return (double)(when - p.start_us) / 1000;
 }
 
