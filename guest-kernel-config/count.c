@@ -1,9 +1,10 @@
-// A QEMU plugin that counts the instructions a guest kernel executes from its first one at a kernel address to the
-// first one of user space, as a whole and by function.  Emulated instructions have no noise: the same kernel gives
-// the same figure on any machine, to within interrupt timing.
+// A QEMU plugin that counts the instructions a guest kernel executes from its first one at a kernel
+// address to the first one of user space, as a whole and by function.  Emulated instructions have
+// no noise: the same kernel gives the same figure on any machine, to within interrupt timing.
 //
 // Left out of the total and shown apart:
-//  - iterations of string instructions (rep movs, rep stos): one emulated step each, a fraction of a cycle on a CPU;
+//  - iterations of string instructions (rep movs, rep stos): one emulated step each, a fraction of
+//  a cycle on a CPU;
 //  - functions that only wait for a clock, which under KVM do not wait: calibrations, delays.
 //
 // The plugin interface is declared by hand because Debian does not ship its header.
@@ -21,7 +22,8 @@ struct qemu_plugin_insn;
 typedef void (*tb_trans_cb)(qemu_plugin_id_t, struct qemu_plugin_tb *);
 typedef void (*vcpu_udata_cb)(unsigned, void *);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, tb_trans_cb);
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, vcpu_udata_cb, int flags, void *);
+void qemu_plugin_register_vcpu_tb_exec_cb(
+	struct qemu_plugin_tb *, vcpu_udata_cb, int flags, void *);
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int op, void *, uint64_t);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
@@ -49,7 +51,7 @@ static size_t block_count;
 static struct symbol *symbols;
 static size_t symbol_count;
 static size_t top = 0;
-static uint64_t exec_address;	// of the function that starts init
+static uint64_t exec_address; // of the function that starts init
 static bool armed, done;
 
 static bool is_kernel(uint64_t address)
@@ -63,7 +65,7 @@ static bool is_string(const struct qemu_plugin_insn *insn)
 	size_t size = qemu_plugin_insn_size(insn);
 	if (size < 2 || (data[0] != 0xf3 && data[0] != 0xf2))
 		return false;
-	size_t at = (data[1] & 0xf0) == 0x40 ? 2 : 1;	// a REX prefix
+	size_t at = (data[1] & 0xf0) == 0x40 ? 2 : 1; // a REX prefix
 	if (at >= size)
 		return false;
 	return (data[at] >= 0xa4 && data[at] <= 0xa7) || (data[at] >= 0xaa && data[at] <= 0xaf);
@@ -72,11 +74,27 @@ static bool is_string(const struct qemu_plugin_insn *insn)
 static bool only_waits(const char *name)
 {
 	static const char *const names[] = {
-		"setup_boot_APIC_clock", "calibrate_APIC_clock", "delay_tsc", "delay_loop", "__delay", "__const_udelay",
-		"quick_pit_calibrate", "native_calibrate_cpu_early", "native_calibrate_tsc", "mach_get_cmos_time",
-		"mc146818_get_time", "mc146818_avoid_UIP", "calibrate_delay", "pit_hpet_ptimer_calibrate_cpu",
-		"default_idle", "native_safe_halt", "acpi_idle_enter", "amd_e400_idle", "setup_APIC_timer",
-		"lapic_cal_handler", "read_hpet",
+		"setup_boot_APIC_clock",
+		"calibrate_APIC_clock",
+		"delay_tsc",
+		"delay_loop",
+		"__delay",
+		"__const_udelay",
+		"quick_pit_calibrate",
+		"native_calibrate_cpu_early",
+		"native_calibrate_tsc",
+		"mach_get_cmos_time",
+		"mc146818_get_time",
+		"mc146818_avoid_UIP",
+		"calibrate_delay",
+		"pit_hpet_ptimer_calibrate_cpu",
+		"default_idle",
+		"native_safe_halt",
+		"acpi_idle_enter",
+		"amd_e400_idle",
+		"setup_APIC_timer",
+		"lapic_cal_handler",
+		"read_hpet",
 	};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (strcmp(names[i], name) == 0)
@@ -107,7 +125,8 @@ static void load_map(const char *path)
 	char line[512], kind, name[256];
 	uint64_t address;
 	while (fgets(line, sizeof line, file) && symbol_count < MAX_SYMBOLS) {
-		if (sscanf(line, "%" SCNx64 " %c %255s", &address, &kind, name) != 3 || !is_kernel(address))
+		if (sscanf(line, "%" SCNx64 " %c %255s", &address, &kind, name) != 3 ||
+			!is_kernel(address))
 			continue;
 		if (!strchr("tTwW", kind))
 			continue;
@@ -152,14 +171,15 @@ static void report(void)
 			instructions += n;
 		strings += r;
 	}
-	fprintf(stderr, "count: instructions %" PRIu64 " strings %" PRIu64 " waiting %" PRIu64 "\n", instructions,
-		strings, waits);
+	fprintf(stderr, "count: instructions %" PRIu64 " strings %" PRIu64 " waiting %" PRIu64 "\n",
+		instructions, strings, waits);
 	if (!top)
 		return;
 	qsort(symbols, symbol_count, sizeof *symbols, by_instructions);
 	for (size_t i = 0; i < symbol_count && i < top; i++)
-		fprintf(stderr, "count: %10" PRIu64 " %10" PRIu64 "  %s%s\n", symbols[i].instructions, symbols[i].strings,
-			symbols[i].name, symbols[i].waits ? " (waits)" : "");
+		fprintf(stderr, "count: %10" PRIu64 " %10" PRIu64 "  %s%s\n",
+			symbols[i].instructions, symbols[i].strings, symbols[i].name,
+			symbols[i].waits ? " (waits)" : "");
 }
 
 static void starts_init(unsigned cpu, void *data)
@@ -169,8 +189,9 @@ static void starts_init(unsigned cpu, void *data)
 	armed = true;
 }
 
-// Runs before each block at a low address: firmware, the kernel before it reaches its own addresses, the first
-// steps of a further CPU; and, once the kernel has been about to start init, user space.
+// Runs before each block at a low address: firmware, the kernel before it reaches its own
+// addresses, the first steps of a further CPU; and, once the kernel has been about to start init,
+// user space.
 static void low_address(unsigned cpu, void *data)
 {
 	(void)cpu;
@@ -204,8 +225,8 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, starts_init, 0, NULL);
 }
 
-__attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc,
-							       char **argv)
+__attribute__((visibility("default"))) int qemu_plugin_install(
+	qemu_plugin_id_t id, const void *info, int argc, char **argv)
 {
 	(void)info;
 	blocks = calloc(MAX_BLOCKS, sizeof *blocks);

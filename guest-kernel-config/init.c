@@ -1,4 +1,5 @@
-// The init of "measure": one static file without a C library.  Says how old the kernel is and powers off.
+// The init of "measure": one static file without a C library.  Says how old the kernel is and
+// powers off.
 
 static long call(long number, long a, long b, long c, long d)
 {
@@ -29,7 +30,7 @@ void _start(void)
 		text[length++] = digits[--count];
 	text[length++] = '\n';
 	call(WRITE, 1, (long)text, length, 0);
-	call(IOCTL, 1, TCSBRK, 1, 0);	// until the last byte has left the port
+	call(IOCTL, 1, TCSBRK, 1, 0); // until the last byte has left the port
 	call(REBOOT, 0xfee1dead, 672274793, 0x4321fedc, 0);
 	for (;;)
 		;

@@ -156,6 +156,7 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 		.post = { .mark = on_mark, .ctx = vm },
 	};
 	int rc = vcpu_group_wait_objects(&vm->group, e);
+	bool ended;
 
 	/* Not on the boot vCPU's thread: it has the longer way to go. */
 	if (rc == 0)
@@ -164,7 +165,14 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
 		return rc;
+	(void)pthread_mutex_lock(&vm->end_lock);
 	vm->loop = l;
+	ended = vm->end != VM_RUNNING;
+	(void)pthread_mutex_unlock(&vm->end_lock);
+	if (ended) {
+		loop_post(l, &vm->ended_post);
+		return 0;
+	}
 	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
 	vm->has_machine = true;
 	timeline_set(vm->timeline, TIMELINE_BUILT);

@@ -42,8 +42,9 @@ struct msg_header {
 #define RUN_ENV   'e' /* NAME=VALUE */
 #define RUN_CWD   'c' /* folder to start in */
 #define RUN_SHARE 's' /* TAG=PATH: mount the 9p share TAG at PATH, writable */
-#define RUN_KEEP  'k' /* folder of the root that stays visible even if it lies below /tmp or /run  \
-		       */
+#define RUN_KEEP                                                                                   \
+	'k' /* folder of the root that stays visible even if it lies below /tmp or /run            \
+	     */
 #define RUN_MODULES 'm' /* folder of the root to be seen as /lib/modules/RELEASE */
 #define RUN_TIME    't' /* SECONDS.NANOSECONDS since 1970 */
 #define RUN_TTY     'y' /* ROWS COLUMNS: give the command a terminal */
