@@ -18,6 +18,7 @@ static void on_ended(struct loop_post *post)
 
 void vm_stop(struct vm *vm, enum vm_end end, const char *why)
 {
+	struct loop *l;
 	bool first;
 
 	(void)pthread_mutex_lock(&vm->end_lock);
@@ -26,12 +27,15 @@ void vm_stop(struct vm *vm, enum vm_end end, const char *why)
 		vm->end = end;
 		(void)snprintf(vm->why, sizeof(vm->why), "%s", why);
 	}
+	l = vm->loop;
 	(void)pthread_mutex_unlock(&vm->end_lock);
 	if (!first)
 		return;
 	atomic_store(&vm->group.over, true);
 	timeline_set(vm->timeline, TIMELINE_ENDED);
-	loop_post(vm->loop, &vm->ended_post);
+	/* Without a loop it has not started; vm_start() will find that it has ended. */
+	if (l)
+		loop_post(l, &vm->ended_post);
 }
 
 enum vm_end vm_end(struct vm *vm, char why[VM_WHY_MAX])

@@ -31,9 +31,9 @@ struct vm {
 	struct vcpu_group group;
 	struct vcpu vcpu[CONFIG_CPUS_MAX];
 	struct timeline *timeline;
-	struct loop *loop;
 	struct loop_post ended_post; /* stops the loop */
-	pthread_mutex_t end_lock;    /* guards the two below */
+	pthread_mutex_t end_lock;    /* guards the three below */
+	struct loop *loop;           /* NULL until the start */
 	enum vm_end end;
 	char why[VM_WHY_MAX];
 	bool has_machine;
