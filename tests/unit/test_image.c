@@ -325,8 +325,14 @@ Test(image, a_segment_outside_of_ram_is_enospc_and_the_remedy_is_named)
 	refuses(-ENOSPC, "--mem");
 	broken(2)->p_memsz = 128 * MIB;
 	refuses(-ENOSPC, "--mem");
+}
+
+Test(image, a_segment_that_no_memory_could_hold_is_enospc_and_more_memory_is_not_the_remedy)
+{
 	broken(2)->p_paddr = 1ULL << 62;
-	refuses(-ENOSPC, "--mem");
+	refuses(-ENOSPC, "below 3G");
+	broken(2)->p_paddr = LAYOUT_HOLE_START - T_ELF_DATA_MEM + 1;
+	refuses(-ENOSPC, "below 3G");
 }
 
 Test(image, a_segment_may_end_where_ram_ends)
@@ -341,7 +347,7 @@ Test(image, a_segment_may_end_where_ram_ends)
 Test(image, a_segment_in_the_hole_below_4_gib_is_enospc)
 {
 	broken(2)->p_paddr = LAYOUT_HOLE_START;
-	refuses_in(LAYOUT_HOLE_START, -ENOSPC, "hole");
+	refuses_in(LAYOUT_HOLE_START, -ENOSPC, "below 3G");
 }
 
 Test(image, a_segment_below_1_mib_is_enospc)
@@ -576,7 +582,7 @@ Test(image, a_bzimage_that_needs_more_than_all_ram_is_enospc)
 	t_bzimage_setup(&file)->init_size = 127 * MIB;
 	refuses(-ENOSPC, "--mem");
 	t_bzimage_setup(&file)->init_size = UINT32_MAX;
-	refuses(-ENOSPC, "--mem");
+	refuses(-ENOSPC, "below 3G");
 }
 
 Test(image, a_bzimage_that_prefers_an_impossible_place_moves_or_is_enospc)
