@@ -5,9 +5,11 @@
 #include <liburing.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pty.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <termios.h>
 #include <time.h>
 
 #include "base/err.h"
@@ -517,6 +519,73 @@ Test(loop, an_always_ready_file_and_a_timeout_cancelled_in_the_same_batch_are_do
 		t_uint(a.calls, 1);
 		t_uint(b.calls, 1);
 		(void)close(fd);
+	}
+}
+
+/* --- terminals: a change of settings wakes their pollers for nothing --- */
+
+static void touch_settings(int fd)
+{
+	struct termios t;
+
+	t_int(tcgetattr(fd, &t), 0);
+	t.c_lflag ^= ECHO;
+	t_int(tcsetattr(fd, TCSANOW, &t), 0);
+}
+
+Test(loop, a_poll_of_a_terminal_survives_a_change_of_its_settings)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct run r = { .l = l };
+		struct probe p = probe(&r);
+		int master, slave;
+
+		t_int(openpty(&master, &slave, NULL, NULL, NULL), 0);
+		loop_poll(l, &p.op, slave, POLLIN);
+		for (unsigned i = 0; i < 3; i++) {
+			run_for(l, MS);
+			touch_settings(slave);
+		}
+		run_for(l, MS);
+		t_uint(p.calls, 0);
+		t_int(write(master, "x\n", 2), 2);
+		wait_for(&r, 1);
+		t_int(p.res & POLLIN, POLLIN);
+		(void)close(master);
+		(void)close(slave);
+	}
+}
+
+Test(loop, a_poll_of_a_terminal_that_was_woken_for_nothing_can_be_cancelled_in_that_batch)
+{
+	T_EACH_BACKEND(l)
+	{
+		for (unsigned round = 0; round < 2; round++) {
+			struct run r = { .l = l, .waiting = 100 };
+			struct probe tty = probe(&r), other = probe(&r);
+			struct pipe_ends ends = new_pipe();
+			int master, slave;
+
+			t_int(openpty(&master, &slave, NULL, NULL, NULL), 0);
+			other.then = then_cancel;
+			other.arg = &tty;
+			loop_poll(l, &tty.op, slave, POLLIN);
+			loop_poll(l, &other.op, ends.in, POLLIN);
+			run_for(l, MS);
+			if (round == 0)
+				put_byte(ends.out);
+			touch_settings(slave);
+			if (round == 1)
+				put_byte(ends.out);
+			run_for(l, 5 * MS);
+			t_uint(other.calls, 1);
+			t_uint(tty.calls, 1);
+			t_int(tty.res, -ECANCELED);
+			close_pipe(&ends);
+			(void)close(master);
+			(void)close(slave);
+		}
 	}
 }
 
