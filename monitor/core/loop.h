@@ -55,7 +55,7 @@ struct loop_op {
 	int64_t offset;
 	int64_t deadline[2]; /* seconds and nanoseconds: the layout of struct __kernel_timespec */
 	int res;
-	bool settled; /* epoll: has its result, done has yet to be called */
+	bool settled; /* epoll: has its result, done has yet to be called; io_uring: is cancelled */
 	struct loop *loop;
 	struct loop_op *next, *prev;
 	struct loop_post finished;

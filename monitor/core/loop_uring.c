@@ -96,6 +96,7 @@ static void uring_submit(void *state, struct loop_op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(state);
 
+	op->settled = false;
 	_Static_assert(sizeof(op->deadline) == sizeof(struct __kernel_timespec),
 		"deadline is passed to the kernel");
 	switch (op->kind) {
@@ -119,6 +120,7 @@ static void uring_cancel(void *state, struct loop_op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(state);
 
+	op->settled = true;
 	io_uring_prep_cancel(sqe, op, 0);
 	/* Nobody asks how the cancellation went; the cancelled op itself reports. */
 	io_uring_sqe_set_data(sqe, NULL);
@@ -152,7 +154,12 @@ static int uring_wait(void *state)
 		int res = cqe->res;
 
 		io_uring_cqe_seen(&u->ring, cqe);
-		if (!op || poll_again(u, op, res))
+		if (!op)
+			continue;
+		/* Cancelled after it had ended: begun anew it would be behind the cancellation. */
+		if (op->settled && op->kind == LOOP_POLL && res == -EINVAL)
+			res = -ECANCELED;
+		if (poll_again(u, op, res))
 			continue;
 		/* A timeout that ran to its end is what was asked for. */
 		loop_complete(op, op->kind == LOOP_TIMEOUT && res == -ETIME ? 0 : res);
