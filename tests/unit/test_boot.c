@@ -174,19 +174,19 @@ Test(boot, the_protocol_is_the_one_asked_for_or_the_best_there_is)
 {
 	static const struct {
 		const char *name;
-		bool bzimage, pvh_note;
-		enum boot_protocol want, got;
 		uint64_t rip;
+		enum boot_protocol want, got;
 		int rc;
+		bool bzimage, pvh_note;
 	} rows[] = {
-		{ "auto with a note", false, true, BOOT_AUTO, BOOT_PVH, T_ELF_PVH_ENTRY, 0 },
-		{ "auto without", false, false, BOOT_AUTO, BOOT_LINUX64, T_ELF_ENTRY, 0 },
-		{ "auto bzImage", true, false, BOOT_AUTO, BOOT_LINUX64, T_BZIMAGE_PREFERRED + 0x200,
-			0 },
-		{ "pvh", false, true, BOOT_PVH, BOOT_PVH, T_ELF_PVH_ENTRY, 0 },
-		{ "pvh without a note", false, false, BOOT_PVH, BOOT_AUTO, 0, -EINVAL },
-		{ "pvh of a bzImage", true, false, BOOT_PVH, BOOT_AUTO, 0, -EINVAL },
-		{ "linux64 with a note", false, true, BOOT_LINUX64, BOOT_LINUX64, T_ELF_ENTRY, 0 },
+		{ "auto with a note", T_ELF_PVH_ENTRY, BOOT_AUTO, BOOT_PVH, 0, false, true },
+		{ "auto without", T_ELF_ENTRY, BOOT_AUTO, BOOT_LINUX64, 0, false, false },
+		{ "auto bzImage", T_BZIMAGE_PREFERRED + 0x200, BOOT_AUTO, BOOT_LINUX64, 0, true,
+			false },
+		{ "pvh", T_ELF_PVH_ENTRY, BOOT_PVH, BOOT_PVH, 0, false, true },
+		{ "pvh without a note", 0, BOOT_PVH, BOOT_AUTO, -EINVAL, false, false },
+		{ "pvh of a bzImage", 0, BOOT_PVH, BOOT_AUTO, -EINVAL, true, false },
+		{ "linux64 with a note", T_ELF_ENTRY, BOOT_LINUX64, BOOT_LINUX64, 0, false, true },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -73,29 +73,28 @@ Test(config, memory_has_limits_and_steps_and_the_error_names_value_and_rule)
 {
 	static const struct {
 		const char *name;
-		uint64_t size;
+		uint64_t size, host;
 		enum mem_pages pages;
-		uint64_t host;
 		int want;
 		const char *words[2];
 	} rows[] = {
-		{ "zero", 0, MEM_PAGES_HOST, 0, -EINVAL, { "0 bytes", "16M to 1T" } },
-		{ "too small", 15 * MIB, MEM_PAGES_HOST, 0, -EINVAL, { "15M", "16M to 1T" } },
-		{ "smallest", 16 * MIB, MEM_PAGES_HOST, 0, 0, { "", "" } },
-		{ "largest", 1ULL << 40, MEM_PAGES_HOST, 0, 0, { "", "" } },
-		{ "too large", (1ULL << 40) + MIB, MEM_PAGES_HOST, 0, -EINVAL,
+		{ "zero", 0, 0, MEM_PAGES_HOST, -EINVAL, { "0 bytes", "16M to 1T" } },
+		{ "too small", 15 * MIB, 0, MEM_PAGES_HOST, -EINVAL, { "15M", "16M to 1T" } },
+		{ "smallest", 16 * MIB, 0, MEM_PAGES_HOST, 0, { "", "" } },
+		{ "largest", 1ULL << 40, 0, MEM_PAGES_HOST, 0, { "", "" } },
+		{ "too large", (1ULL << 40) + MIB, 0, MEM_PAGES_HOST, -EINVAL,
 			{ "1048577M", "16M to 1T" } },
-		{ "beyond all measure", UINT64_MAX, MEM_PAGES_HOST, 0, -EINVAL,
+		{ "beyond all measure", UINT64_MAX, 0, MEM_PAGES_HOST, -EINVAL,
 			{ "", "16M to 1T" } },
-		{ "odd bytes", 16 * MIB + 1, MEM_PAGES_HOST, 0, -EINVAL,
+		{ "odd bytes", 16 * MIB + 1, 0, MEM_PAGES_HOST, -EINVAL,
 			{ "16777217 bytes", "multiple of 1M" } },
-		{ "half a step", 16 * MIB + MIB / 2, MEM_PAGES_HOST, 0, -EINVAL,
+		{ "half a step", 16 * MIB + MIB / 2, 0, MEM_PAGES_HOST, -EINVAL,
 			{ "16896K", "multiple of 1M" } },
-		{ "odd for huge pages", 17 * MIB, MEM_PAGES_2M, 0, -EINVAL,
+		{ "odd for huge pages", 17 * MIB, 0, MEM_PAGES_2M, -EINVAL,
 			{ "17M", "multiple of 2M" } },
-		{ "even for huge pages", 18 * MIB, MEM_PAGES_2M, 0, 0, { "", "" } },
-		{ "all of the host", 512 * MIB, MEM_PAGES_HOST, 512 * MIB, 0, { "", "" } },
-		{ "more than the host", 513 * MIB, MEM_PAGES_HOST, 512 * MIB + 12345, -ENOMEM,
+		{ "even for huge pages", 18 * MIB, 0, MEM_PAGES_2M, 0, { "", "" } },
+		{ "all of the host", 512 * MIB, 512 * MIB, MEM_PAGES_HOST, 0, { "", "" } },
+		{ "more than the host", 513 * MIB, 512 * MIB + 12345, MEM_PAGES_HOST, -ENOMEM,
 			{ "513M", "512M" } },
 	};
 

@@ -209,7 +209,8 @@ Test(vcpu_exit, memory_accesses_of_every_width_reach_the_device)
 		struct rig *r = setup();
 		uint8_t *data = mmio(r, true, MMIO_BASE + 0x70, widths[i]);
 
-		memcpy(data, "abcdefgh", 8);
+		for (unsigned k = 0; k < 8; k++)
+			data[k] = (uint8_t)('a' + k);
 		t_true(vcpu_handle_exit(&r->v));
 		cr_expect(eq(uint, r->writes, 1));
 		cr_expect(eq(u64, r->off[0], 0x70));
