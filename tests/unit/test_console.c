@@ -662,6 +662,34 @@ Test(console, commands_work_while_the_guest_does_not_read)
 	}
 }
 
+Test(console, what_is_typed_before_the_guest_reads_waits_in_order_and_none_is_lost)
+{
+	enum { TYPED = 6000 };
+	struct rig r;
+
+	EACH_RIG(&r, true)
+	{
+		static char text[TYPED];
+		unsigned got = 0, wrong = 0;
+
+		for (unsigned i = 0; i < TYPED; i++)
+			text[i] = (char)('a' + i % 23);
+		type(&r, text, TYPED);
+		run_for(&r, 20 * MS);
+		t_true(unread(&r) > 0); /* what does not fit is left to the terminal */
+		guest_listens(&r);
+		for (unsigned round = 0; round < TYPED && got < TYPED; round++) {
+			const char *some;
+
+			run_for(&r, 50000);
+			for (some = received(&r); *some; some++, got++)
+				wrong += *some != text[got];
+		}
+		t_uint(got, TYPED);
+		t_uint(wrong, 0);
+	}
+}
+
 /* --- the end --- */
 
 Test(console, what_is_left_is_written_when_the_loop_has_stopped)
@@ -671,7 +699,7 @@ Test(console, what_is_left_is_written_when_the_loop_has_stopped)
 	EACH_RIG(&r, false)
 	{
 		guest_says(&r, "last words");
-		console_drain(r.c, 100);
+		console_drain(r.c, 100, -1);
 		t_str(seen(&r), "last words");
 	}
 }
@@ -686,7 +714,7 @@ Test(console, a_reader_that_does_not_read_is_not_waited_for_without_end)
 
 		say_numbers(&r, CONSOLE_RING_SIZE);
 		(void)clock_gettime(CLOCK_MONOTONIC, &a);
-		console_drain(r.c, 10);
+		console_drain(r.c, 10, -1);
 		(void)clock_gettime(CLOCK_MONOTONIC, &b);
 		t_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < 1000);
 	}
@@ -701,7 +729,7 @@ Test(console, draining_for_a_reader_that_is_gone_ends_and_counts)
 	{
 		say_numbers(&r, 50000);
 		close_one(&r.see_fd);
-		console_drain(r.c, 10);
+		console_drain(r.c, 10, -1);
 		t_uint(console_dropped(r.c), 50000);
 	}
 }

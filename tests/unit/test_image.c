@@ -403,6 +403,8 @@ Test(image, a_full_table_of_segments_is_taken_and_one_more_is_enoexec)
 		cr_expect(eq(int, read_and_place(&img, 128 * MIB, &e),
 				  n <= IMAGE_SEGMENTS_MAX ? 0 : -ENOEXEC),
 			"%u segments: %s", n, e.text);
+		if (n > IMAGE_SEGMENTS_MAX)
+			t_row_has("one more", e.text, "more than 32 segments");
 	}
 }
 
