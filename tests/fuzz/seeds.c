@@ -57,6 +57,9 @@ static void images(void)
 	t_elf_phdr(&file, 1)->p_paddr = 0x201000;
 	save_image("elf-overlap", 0);
 	small_elf();
+	t_elf_phdr(&file, 1)->p_memsz = 19;
+	save_image("elf-more-in-file-than-in-memory", 0);
+	small_elf();
 	t_elf_header(&file)->e_ident[EI_CLASS] = ELFCLASS32;
 	save_image("elf-32-bit", 0);
 	t_elf_begin(&file, 1, 0x100000);
