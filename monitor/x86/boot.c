@@ -103,6 +103,11 @@ static int choose_protocol(
 			"kernel '%s' has no PVH entry (an ELF vmlinux built with CONFIG_PVH has "
 			"one)",
 			c->kernel);
+	if (c->protocol == BOOT_LINUX64 && !img->has_entry64)
+		return err_set(e, -EINVAL,
+			"kernel '%s': its 64-bit entry 0x%llx is in none of its segments; it is "
+			"for PVH",
+			c->kernel, (unsigned long long)img->entry64);
 	if (c->protocol == BOOT_PVH || (c->protocol == BOOT_AUTO && img->has_pvh))
 		*ret = (struct boot_entry){ .protocol = BOOT_PVH, .rip = img->pvh_entry };
 	else

@@ -12,6 +12,7 @@
 #include "x86/layout.h"
 
 #define SETUP_HEADER_AT  0x1f1       /* boot.rst, "The Real-Mode Kernel Header" */
+#define HEADER_JUMP_FROM 0x202       /* the jump at 0x200 counts from here */
 #define SETUP_MAGIC      0x53726448U /* "HdrS" */
 #define PROTOCOL_64BIT   0x020c      /* the first with xloadflags */
 #define ENTRY_64BIT      0x200       /* from the start of the protected-mode code */
@@ -174,10 +175,16 @@ static int read_bzimage(int fd, const char *path, uint64_t size, struct image *r
 {
 	struct setup_header *h = &ret->setup;
 	uint64_t start;
+	size_t len;
 	int rc = read_at(fd, path, h, sizeof(*h), SETUP_HEADER_AT, e);
 
 	if (rc < 0)
 		return rc;
+	/* The header ends where its first jump leads (boot.rst, "Details of Header Fields"); what
+	 * follows is code, and zero means "not there" for every field. */
+	len = (size_t)(HEADER_JUMP_FROM - SETUP_HEADER_AT) + (h->jump >> 8);
+	if (len < sizeof(*h))
+		memset((uint8_t *)h + len, 0, sizeof(*h) - len);
 	if (h->version < PROTOCOL_64BIT || !(h->xloadflags & XLF_KERNEL_64))
 		return err_set(e, -ENOEXEC,
 			"kernel '%s' is a bzImage without a 64-bit entry (boot protocol %u.%02u); "
@@ -247,24 +254,6 @@ static bool holds(const struct image *img, uint64_t addr)
 	return false;
 }
 
-/* A bzImage may usually move: where it prefers to be, or as low as its alignment allows. */
-static int choose_address(struct image *img, const char *path, uint64_t low_size, struct err *e)
-{
-	const struct setup_header *h = &img->setup;
-	struct image_segment *s = &img->segment[0];
-	uint64_t align = h->kernel_alignment;
-
-	s->gpa = h->pref_address;
-	if (h->relocatable_kernel && (s->gpa > low_size || s->mem_len > low_size - s->gpa)) {
-		if (align < MEM_PAGE_SIZE || (align & (align - 1)) != 0)
-			return err_set(e, -ENOEXEC,
-				"kernel '%s' asks for an alignment of %llu bytes", path,
-				(unsigned long long)align);
-		s->gpa = align_up(LAYOUT_HIMEM, align);
-	}
-	return 0;
-}
-
 static int check_segment(
 	const struct image *img, unsigned i, const char *path, uint64_t low_size, struct err *e)
 {
@@ -301,8 +290,10 @@ int image_place(struct image *img, const char *path, uint64_t low_size, struct e
 {
 	int rc = 0;
 
+	/* Where it prefers to be: loaded anywhere below, even a relocatable kernel moves itself
+	 * there (boot.rst, "pref_address"), and above there is no reason to be. */
 	if (img->kind == IMAGE_BZIMAGE)
-		rc = choose_address(img, path, low_size, e);
+		img->segment[0].gpa = img->setup.pref_address;
 	for (unsigned i = 0; i < img->n && rc == 0; i++) {
 		rc = check_segment(img, i, path, low_size, e);
 		img->end = MAX(img->end, img->segment[i].gpa + img->segment[i].mem_len);
@@ -311,13 +302,15 @@ int image_place(struct image *img, const char *path, uint64_t low_size, struct e
 		return rc;
 	if (img->kind == IMAGE_BZIMAGE)
 		img->entry64 = img->segment[0].gpa + ENTRY_64BIT;
-	if (!holds(img, img->entry64))
-		return err_set(e, -ENOEXEC,
-			"kernel '%s': its entry 0x%llx is in none of its segments", path,
-			(unsigned long long)img->entry64);
 	if (img->has_pvh && !holds(img, img->pvh_entry))
 		return err_set(e, -ENOEXEC,
 			"kernel '%s': its PVH entry 0x%x is in none of its segments", path,
 			img->pvh_entry);
+	/* A kernel for PVH alone may give a virtual address here, which nobody uses then. */
+	img->has_entry64 = holds(img, img->entry64);
+	if (!img->has_entry64 && !img->has_pvh)
+		return err_set(e, -ENOEXEC,
+			"kernel '%s': its entry 0x%llx is in none of its segments", path,
+			(unsigned long long)img->entry64);
 	return 0;
 }

@@ -39,6 +39,7 @@ struct image {
 	struct image_segment segment[IMAGE_SEGMENTS_MAX];
 	uint64_t entry64; /* of the 64-bit boot protocol; for a bzImage known after image_place() */
 	bool has_pvh;
+	bool has_entry64; /* entry64 lies in a segment; known after image_place() */
 	uint32_t pvh_entry;
 	gpa_t end; /* first byte behind everything the kernel needs; known after image_place() */
 	struct setup_header setup; /* bzImage only */
@@ -54,7 +55,7 @@ MUST_CHECK int image_read(
 
 /*
  * Gives every segment its place in RAM of low_size bytes below the hole: -ENOSPC with e filled when
- * one lies outside of it, or below 1 MiB where the boot data is; -ENOEXEC when two overlap or the
+ * one lies outside of it, or below 1 MiB where the boot data is; -ENOEXEC when two overlap or an
  * entry is in none.
  */
 MUST_CHECK int image_place(struct image *img, const char *path, uint64_t low_size, struct err *e);

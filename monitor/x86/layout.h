@@ -21,7 +21,7 @@
 #define LAYOUT_BOOT_STACK  0x8ff0ULL
 #define LAYOUT_PML4        0x9000ULL
 #define LAYOUT_PDPT        0xa000ULL
-#define LAYOUT_PD          0xb000ULL
+#define LAYOUT_PD          0xb000ULL /* four of them */
 #define LAYOUT_CMDLINE     0x20000ULL
 #define LAYOUT_CMDLINE_MAX 2048 /* COMMAND_LINE_SIZE of Linux on x86, NUL included */
 #define LAYOUT_LOW_END     0x9fc00ULL

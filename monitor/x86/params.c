@@ -111,14 +111,15 @@ void params_write_gdt(const struct guest_mem *m, int is_64bit)
 
 void params_write_page_tables(const struct guest_mem *m)
 {
-	enum { PRESENT_WRITABLE = 0x3, LARGE = 0x80, ENTRIES = 512 };
-	uint64_t entry = LAYOUT_PDPT | PRESENT_WRITABLE;
-	uint64_t pd[ENTRIES];
+	enum { PRESENT_WRITABLE = 0x3, LARGE = 0x80, ENTRIES = 512, GIBS = 4 };
+	uint64_t pml4 = LAYOUT_PDPT | PRESENT_WRITABLE, pdpt[GIBS], pd[ENTRIES];
 
-	put(m, LAYOUT_PML4, &entry, sizeof(entry));
-	entry = LAYOUT_PD | PRESENT_WRITABLE;
-	put(m, LAYOUT_PDPT, &entry, sizeof(entry));
-	for (uint64_t i = 0; i < ENTRIES; i++)
-		pd[i] = i << 21 | PRESENT_WRITABLE | LARGE;
-	put(m, LAYOUT_PD, pd, sizeof(pd));
+	for (uint64_t gib = 0; gib < GIBS; gib++) {
+		pdpt[gib] = (LAYOUT_PD + gib * sizeof(pd)) | PRESENT_WRITABLE;
+		for (uint64_t i = 0; i < ENTRIES; i++)
+			pd[i] = gib << 30 | i << 21 | PRESENT_WRITABLE | LARGE;
+		put(m, LAYOUT_PD + gib * sizeof(pd), pd, sizeof(pd));
+	}
+	put(m, LAYOUT_PDPT, pdpt, sizeof(pdpt));
+	put(m, LAYOUT_PML4, &pml4, sizeof(pml4));
 }

@@ -38,7 +38,7 @@ void params_write_pvh(const struct guest_mem *m, const struct boot_places *at);
 /* The GDT at LAYOUT_GDT: selectors 0x10 code (64-bit or flat 32-bit), 0x18 data, 0x20 TSS. */
 void params_write_gdt(const struct guest_mem *m, int is_64bit);
 
-/* Identity map of the first GiB by 2 MiB pages. */
+/* Identity map of the first four GiB by 2 MiB pages: a kernel may lie anywhere below the hole. */
 void params_write_page_tables(const struct guest_mem *m);
 
 #endif

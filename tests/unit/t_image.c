@@ -100,6 +100,7 @@ void t_bzimage(struct t_file *f, size_t code_len)
 	h->setup_sects = 1;
 	h->syssize = (uint32_t)((code_len + 15) / 16);
 	h->boot_flag = 0xaa55;
+	h->jump = (uint16_t)((T_SETUP_HEADER_AT + sizeof(*h) - 0x202) << 8 | 0xeb);
 	h->header = 0x53726448;
 	h->version = 0x020f;
 	h->loadflags = LOADED_HIGH;

@@ -218,7 +218,7 @@ Test(params, the_areas_do_not_overlap)
 		{ "stack", LAYOUT_BOOT_STACK, 16 },
 		{ "PML4", LAYOUT_PML4, 4096 },
 		{ "PDPT", LAYOUT_PDPT, 4096 },
-		{ "PD", LAYOUT_PD, 4096 },
+		{ "PD", LAYOUT_PD, 4 * 4096 },
 		{ "command line", LAYOUT_CMDLINE, LAYOUT_CMDLINE_MAX },
 		{ "ACPI", LAYOUT_ACPI, LAYOUT_MPTABLE - LAYOUT_ACPI },
 		{ "MP table", LAYOUT_MPTABLE, LAYOUT_BIOS_END - LAYOUT_MPTABLE },
@@ -259,7 +259,7 @@ Test(params, the_gdt_has_flat_code_and_data_and_a_task_segment)
 	}
 }
 
-Test(params, the_page_tables_map_the_first_gib_onto_itself)
+Test(params, the_page_tables_map_the_first_four_gib_onto_themselves)
 {
 	struct guest_mem m;
 	uint64_t entry;
@@ -268,9 +268,11 @@ Test(params, the_page_tables_map_the_first_gib_onto_itself)
 	params_write_page_tables(&m);
 	t_int(mem_read(&m, &entry, LAYOUT_PML4, 8), 0);
 	t_hex(entry, LAYOUT_PDPT | 3);
-	t_int(mem_read(&m, &entry, LAYOUT_PDPT, 8), 0);
-	t_hex(entry, LAYOUT_PD | 3);
-	for (uint64_t i = 0; i < 512; i++) {
+	for (uint64_t i = 0; i < 4; i++) {
+		t_int(mem_read(&m, &entry, LAYOUT_PDPT + i * 8, 8), 0);
+		t_hex(entry, (LAYOUT_PD + i * 4096) | 3);
+	}
+	for (uint64_t i = 0; i < 4 * 512; i++) {
 		t_int(mem_read(&m, &entry, LAYOUT_PD + i * 8, 8), 0);
 		cr_expect(eq(u64, entry, i << 21 | 0x83), "entry %llu", (unsigned long long)i);
 	}
