@@ -53,7 +53,7 @@ MUST_CHECK int kvm_open(struct kvm *k, const char *path, struct err *e);
 /* Closes what is open; accepts { -1, -1 } . */
 void kvm_close(struct kvm *k);
 
-/* KVM_CREATE_VM and KVM_SET_TSS_ADDR. */
+/* KVM_CREATE_VM and KVM_SET_TSS_ADDR; performance counters off where KVM can do that. */
 MUST_CHECK int kvm_create_vm(struct kvm *k, gpa_t tss, struct err *e);
 
 /* KVM_SET_USER_MEMORY_REGION for every region, slots in order.  m outlives the VM. */

@@ -77,6 +77,9 @@ static bool is_intel(struct cpuid_table *c)
 static void features(struct cpuid_table *c, const struct cpuid_config *cfg)
 {
 	enum {
+		ECX_DTES64 = 2, /* debug store: goes with the performance counters */
+		ECX_DS_CPL = 4,
+		EDX_DS = 21,
 		ECX_VMX = 5,
 		ECX_PDCM = 15,
 		ECX_TSC_DEADLINE = 24,
@@ -87,7 +90,9 @@ static void features(struct cpuid_table *c, const struct cpuid_config *cfg)
 
 	if (!e)
 		return;
-	e->ecx &= ~(BIT(ECX_VMX) | BIT(ECX_PDCM) | BIT(ECX_TSC_DEADLINE));
+	e->ecx &= ~(BIT(ECX_VMX) | BIT(ECX_PDCM) | BIT(ECX_TSC_DEADLINE) | BIT(ECX_DTES64) |
+		    BIT(ECX_DS_CPL));
+	e->edx &= ~BIT(EDX_DS);
 	e->ecx |= BIT(ECX_HYPERVISOR);
 	if (cfg->tsc_deadline)
 		e->ecx |= BIT(ECX_TSC_DEADLINE);
@@ -175,28 +180,51 @@ static int hypervisor(struct cpuid_table *c, uint32_t tsc_khz)
 }
 
 /*
- * Intel's TSC and frequency leaves.  The crystal is what the LAPIC timer counts, as kernels take it
- * to be, so it is KVM's one GHz and the ratio makes up for the rest.
+ * TSC = crystal * numerator / denominator.  The crystal is what the LAPIC timer counts, as kernels
+ * take it to be, so it is KVM's one GHz and the ratio makes up for the rest.  Kernels multiply the
+ * crystal in kHz by the numerator in 32 bits, so the ratio is the last convergent of the continued
+ * fraction of tsc_khz / 1 GHz whose numerator allows that: exact where it can be, off by one in
+ * 4294 at worst.
  */
+static void tsc_ratio(uint32_t tsc_khz, uint32_t *ret_numerator, uint32_t *ret_denominator)
+{
+	enum { NUMERATOR_MAX = UINT32_MAX / APIC_BUS_KHZ };
+	uint64_t a = tsc_khz, b = APIC_BUS_KHZ, p = 1, p_before = 0, q = 0, q_before = 1;
+
+	while (b != 0) {
+		uint64_t whole = a / b, rest = a % b, p_next = whole * p + p_before,
+			 q_next = whole * q + q_before;
+
+		if (p_next > NUMERATOR_MAX)
+			break;
+		a = b;
+		b = rest;
+		p_before = p;
+		q_before = q;
+		p = p_next;
+		q = q_next;
+	}
+	*ret_numerator = (uint32_t)p;
+	*ret_denominator = (uint32_t)q;
+}
+
 static int intel_frequency(struct cpuid_table *c, uint32_t tsc_khz)
 {
 	enum { BUS_MHZ = 100 };
-	struct kvm_cpuid_entry2 tsc = { .function = LEAF_TSC,
-		.eax = APIC_BUS_KHZ,
-		.ebx = tsc_khz,
-		.ecx = APIC_BUS_KHZ * 1000U };
+	struct kvm_cpuid_entry2 tsc = { .function = LEAF_TSC, .ecx = APIC_BUS_KHZ * 1000U };
 	struct kvm_cpuid_entry2 frequency = { .function = LEAF_FREQUENCY,
 		.eax = tsc_khz / 1000,
 		.ebx = tsc_khz / 1000,
 		.ecx = BUS_MHZ };
-	struct kvm_cpuid_entry2 *max = find(c, LEAF_MAX);
+	struct kvm_cpuid_entry2 *max;
 
-	if (tsc_khz == 0 || !max || !is_intel(c))
+	if (tsc_khz == 0 || !is_intel(c))
 		return 0;
 	drop(c, LEAF_TSC);
 	drop(c, LEAF_FREQUENCY);
 	max = find(c, LEAF_MAX);
 	max->eax = MAX(max->eax, (uint32_t)LEAF_FREQUENCY);
+	tsc_ratio(tsc_khz, &tsc.ebx, &tsc.eax);
 	return add(c, &tsc) < 0 ? -EOVERFLOW : add(c, &frequency);
 }
 

@@ -13,6 +13,8 @@ enum {
 	MSR_MISC_ENABLE = 0x1a0,
 	MSR_MTRR_DEF_TYPE = 0x2ff,
 	MISC_ENABLE_FAST_STRING = 1,
+	MISC_ENABLE_BTS_UNAVAILABLE = 1 << 11,
+	MISC_ENABLE_PEBS_UNAVAILABLE = 1 << 12,
 	MTRR_ENABLE = 1 << 11,
 	MTRR_WRITE_BACK = 6,
 };
@@ -25,7 +27,7 @@ int regs_set_boot_msrs(int vcpu_fd, struct err *e)
 	} msrs = {
 		.head.nmsrs = ARRAY_SIZE(msrs.entry),
 		.entry = {
-			{ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
+			{ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING | MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE },
 			/* All of memory is write-back; the holes are the emulator's and have no type. */
 			{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE | MTRR_WRITE_BACK },
 		},

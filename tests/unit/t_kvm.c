@@ -213,6 +213,8 @@ static int on_device(unsigned long request, void *arg)
 static int on_vm(unsigned long request, void *arg)
 {
 	switch (request) {
+	case KVM_CHECK_EXTENSION: return (unsigned)(uintptr_t)arg != t_kvm.missing_cap;
+	case KVM_ENABLE_CAP: memcpy(&t_kvm.enabled, arg, sizeof(t_kvm.enabled)); return 0;
 	case KVM_SET_TSS_ADDR: t_kvm.tss = (unsigned long)(uintptr_t)arg; return 0;
 	case KVM_SET_USER_MEMORY_REGION:
 		INVARIANT(t_kvm.nslots < ARRAY_SIZE(t_kvm.slot));
@@ -277,7 +279,9 @@ static int wait_for_kick(struct t_vcpu *v)
 static bool is_optional(unsigned long request, const void *arg)
 {
 	return request == KVM_GET_TSC_KHZ || request == KVM_IRQ_LINE || request == KVM_RUN ||
-	       (request == KVM_CHECK_EXTENSION && (uintptr_t)arg == KVM_CAP_TSC_DEADLINE_TIMER);
+	       (request == KVM_CHECK_EXTENSION &&
+		       ((uintptr_t)arg == KVM_CAP_TSC_DEADLINE_TIMER ||
+			       (uintptr_t)arg == KVM_CAP_PMU_CAPABILITY));
 }
 
 int __wrap_ioctl(int fd, unsigned long request, void *arg)

@@ -58,6 +58,7 @@ struct t_kvm {
 	unsigned nslots;
 	struct kvm_userspace_memory_region slot[4];
 	unsigned long tss;
+	struct kvm_enable_cap enabled; /* the last KVM_ENABLE_CAP of the VM */
 	struct kvm_pit_config pit;
 	unsigned nirq;
 	struct kvm_irq_level irq[64];

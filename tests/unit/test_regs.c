@@ -21,14 +21,14 @@ static const struct t_vcpu *entered(const struct boot_entry *entry)
 	return &t_kvm.vcpu[0];
 }
 
-Test(regs, boot_msrs_are_fast_strings_and_write_back_memory)
+Test(regs, boot_msrs_are_fast_strings_no_debug_store_and_write_back_memory)
 {
 	const struct t_vcpu *v = &t_kvm.vcpu[0];
 
 	t_int(regs_set_boot_msrs(t_kvm_vcpu(), NULL), 0);
 	t_uint(v->nmsrs, 2);
 	t_hex(v->msr[0].index, 0x1a0);
-	t_hex(v->msr[0].data, 1);
+	t_hex(v->msr[0].data, 1 | 1 << 11 | 1 << 12);
 	t_hex(v->msr[1].index, 0x2ff);
 	t_hex(v->msr[1].data, 0x806);
 }
