@@ -42,44 +42,70 @@ static uint64_t host_memory(void)
 
 /* --- signals --- */
 
-/* Blocked in every thread and read from a descriptor, so that none of them can hit us at a bad
- * moment. */
+/*
+ * Blocked in every thread and read from a descriptor, so that none of them can hit us at a bad
+ * moment.  What we were started with ignored (nohup, a script's background job) stays ignored.
+ */
 static int watch_signals(struct run *r, struct err *e)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
+	struct sigaction old;
 	sigset_t set;
 
 	(void)sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
-		(void)sigaddset(&set, signals[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++) {
+		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			(void)sigaddset(&set, signals[i]);
+	}
+	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (r->signal_fd < 0)
+		return err_sys(e, -errno, NULL, "cannot watch for signals");
+	/* Reading a terminal that is somebody else's then fails instead of stopping the machine. */
+	(void)sigaddset(&set, SIGTTIN);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	/* A reader of our output that goes away is an error of write, not the end of the guest. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return r->signal_fd < 0 ? err_sys(e, -errno, NULL, "cannot watch for signals") : 0;
+	return 0;
 }
 
-static void stop_and_continue(void)
+/* Stops the way an untouched SIGTSTP would: not at all in an orphaned process group. */
+static void stop(void)
 {
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTSTP);
 	terminal_restore();
-	(void)raise(SIGSTOP);
+	(void)raise(SIGTSTP);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* here */
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	terminal_resume();
+}
+
+static void take_signals(struct run *r)
+{
+	struct signalfd_siginfo info;
+
+	while (read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGTSTP) {
+			stop();
+		} else if (info.ssi_signo == SIGCONT) {
+			terminal_resume();
+			console_resume(r->console);
+		} else {
+			r->ended_by = (int)info.ssi_signo;
+		}
+	}
 }
 
 static void signal_ready(struct loop_op *op, int res)
 {
 	struct run *r = container_of(op, struct run, signal_op);
-	struct signalfd_siginfo info;
 
 	(void)res;
-	while (read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGTSTP) {
-			stop_and_continue();
-			continue;
-		}
-		r->ended_by = (int)info.ssi_signo;
+	take_signals(r);
+	if (r->ended_by)
 		vm_stop(r->vm, VM_STOPPED, "ended by a signal");
-	}
 	loop_poll(r->loop, &r->signal_op, r->signal_fd, POLLIN);
 }
 
@@ -125,10 +151,12 @@ static int start(struct run *r, struct err *e)
 {
 	enum loop_backend backend = LOOP_AUTO;
 	struct serial_host serial;
-	int rc = watch_signals(r, e);
+	int rc = vm_new(&r->options.vm, &r->timeline, &r->vm, e);
 
+	/* Until here a signal simply ends us, however long the set-up takes; there is nothing to
+	 * undo. */
 	if (rc == 0)
-		rc = vm_new(&r->options.vm, &r->timeline, &r->vm, e);
+		rc = watch_signals(r, e);
 	/* While the vCPU threads finish their set-up. */
 	if (rc == 0)
 		rc = loop_new(r->options.loop, &r->loop, &backend, e);
@@ -167,12 +195,16 @@ static void finish(struct run *r)
 	/* The vCPUs are gone before the rest is written, so nothing is added behind our back. */
 	vm_free(r->vm);
 	if (r->console) {
-		console_drain(r->console, DRAIN_MS);
+		console_drain(r->console, DRAIN_MS, r->signal_fd);
 		terminal_restore();
 		dropped = console_dropped(r->console);
 		if (dropped > 0)
 			log_warning("%llu bytes of console output were lost: the reader was too "
 				    "slow, or gone",
+				(unsigned long long)dropped);
+		dropped = console_keys_dropped(r->console);
+		if (dropped > 0)
+			log_warning("%llu typed bytes were lost: the guest does not read them",
 				(unsigned long long)dropped);
 	}
 	terminal_restore();
@@ -213,7 +245,7 @@ static int run(struct run *r)
 		return EXIT_HOST_FAILED;
 	}
 	write_timeline(r);
-	if (r->ended_by)
+	if (end == VM_STOPPED && r->ended_by)
 		die_by(r->ended_by);
 	return status_of(end, why);
 }

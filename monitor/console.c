@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "ring.h"
 
-enum { CHUNK = 4096, HELD_MAX = 4096, ESCAPE = 0x01 /* Ctrl-A */ };
+enum { CHUNK = 4096, HELD_MAX = 65536, ESCAPE = 0x01 /* Ctrl-A */ };
 
 struct console {
 	struct loop *loop;
@@ -28,6 +28,7 @@ struct console {
 	 * be a command: a guest that never reads cannot keep the person from leaving. */
 	uint8_t held[HELD_MAX];
 	size_t held_len;
+	uint64_t keys_lost;
 	struct loop_op in_op, out_op;
 	struct loop_post out_post, room_post;
 };
@@ -90,10 +91,13 @@ static void on_tx(void *ctx, uint8_t byte)
 
 /* --- input --- */
 
-/* How many bytes may be read now without losing one. */
+/*
+ * How many bytes to read now.  From a terminal always some, or a guest that does not read could
+ * keep the person from leaving; from a pipe no more than the UART takes, so that nothing is lost.
+ */
 static size_t input_room(struct console *c)
 {
-	return c->has_keys ? sizeof(c->held) - c->held_len : serial_room(c->serial);
+	return c->has_keys ? SERIAL_FIFO : serial_room(c->serial);
 }
 
 static void watch_input(struct console *c)
@@ -111,11 +115,13 @@ static void deliver_held(struct console *c)
 	memmove(c->held, c->held + n, c->held_len);
 }
 
-/* One byte for the guest; there is room for it in the UART or among those that wait. */
+/* One byte for the guest; lost when too many wait already. */
 static void deliver(struct console *c, uint8_t byte)
 {
 	if (c->held_len < sizeof(c->held))
 		c->held[c->held_len++] = byte;
+	else
+		c->keys_lost++;
 	deliver_held(c);
 }
 
@@ -255,17 +261,37 @@ void console_attach(struct console *c, struct serial *s)
 		watch_input(c);
 }
 
-void console_drain(struct console *c, int timeout_ms)
+void console_resume(struct console *c)
+{
+	if (c->in_ended && isatty(c->in_fd)) {
+		c->in_ended = false;
+		watch_input(c);
+	}
+}
+
+void console_drain(struct console *c, int timeout_ms, int stop_fd)
 {
 	for (;;) {
-		struct pollfd pfd = { .fd = c->out_fd, .events = POLLOUT };
+		struct pollfd pfd[] = {
+			{ .fd = stop_fd, .events = POLLIN }, /* poll leaves out a negative one */
+			{ .fd = c->out_fd, .events = POLLOUT },
+		};
 		ssize_t n = write_chunk(c);
+		int ready;
 
 		if (n == 0)
 			return;
-		if (n < 0 && !c->out_gone && poll(&pfd, 1, timeout_ms) <= 0)
+		if (c->out_gone)
+			continue;
+		ready = poll(pfd, ARRAY_SIZE(pfd), n < 0 ? timeout_ms : 0);
+		if (pfd[0].revents || (n < 0 && ready <= 0))
 			return;
 	}
+}
+
+uint64_t console_keys_dropped(const struct console *c)
+{
+	return c->keys_lost;
 }
 
 uint64_t console_dropped(struct console *c)

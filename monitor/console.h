@@ -44,10 +44,20 @@ void console_free(struct console *c);
 struct serial_host console_serial_host(struct console *c);
 void console_attach(struct console *c, struct serial *s);
 
-/* Writes out what is left, for at most timeout_ms without progress.  After the loop has stopped. */
-void console_drain(struct console *c, int timeout_ms);
+/*
+ * Writes out what is left, for at most timeout_ms without progress, and not once stop_fd (-1: none)
+ * can be read. After the loop has stopped.
+ */
+void console_drain(struct console *c, int timeout_ms, int stop_fd);
+
+/* Back in the foreground: reads the terminal again, which ended when it was somebody else's.  Loop
+ * thread. */
+void console_resume(struct console *c);
 
 /* Bytes that were lost because the reader was too slow or gone. */
 uint64_t console_dropped(struct console *c);
+
+/* Keys that were lost because the guest does not read. */
+uint64_t console_keys_dropped(const struct console *c);
 
 #endif

@@ -56,7 +56,9 @@ bool terminal_make_raw(int fd)
 
 void terminal_restore(void)
 {
-	if (saved.is_raw)
+	/* In the background the shell has set it to what it wants, and touching it would stop us.
+	 */
+	if (saved.is_raw && tcgetpgrp(saved.fd) == getpgrp())
 		(void)tcsetattr(saved.fd, TCSANOW, &saved.cooked);
 }
 

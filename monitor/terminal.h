@@ -21,7 +21,7 @@ bool terminal_make_raw(int fd);
  * twice. */
 void terminal_restore(void);
 
-/* Raw again after a stop in between (SIGTSTP, SIGCONT). */
+/* Raw again after a stop in between, once we are in the foreground (SIGCONT). */
 void terminal_resume(void);
 
 #endif

@@ -268,6 +268,9 @@ int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e)
 	(void)sigdelset(&kick, SIGSEGV);
 	(void)sigdelset(&kick, SIGBUS);
 	(void)sigdelset(&kick, SIGABRT);
+	(void)sigdelset(&kick, SIGFPE);
+	(void)sigdelset(&kick, SIGILL);
+	(void)sigdelset(&kick, SIGSYS);
 	(void)pthread_sigmask(SIG_SETMASK, &kick, &old);
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);

@@ -169,6 +169,8 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
 		return rc;
+	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
+	vm->has_machine = true;
 	(void)pthread_mutex_lock(&vm->end_lock);
 	vm->loop = l;
 	ended = vm->end != VM_RUNNING;
@@ -177,8 +179,6 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 		loop_post(l, &vm->ended_post);
 		return 0;
 	}
-	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
-	vm->has_machine = true;
 	timeline_set(vm->timeline, TIMELINE_BUILT);
 	vcpu_group_go(&vm->group);
 	return 0;

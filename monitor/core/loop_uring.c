@@ -133,7 +133,10 @@ static void uring_cancel(void *state, struct loop_op *op)
  */
 static bool poll_again(struct uring *u, struct loop_op *op, int res)
 {
-	if (op->kind != LOOP_POLL || res != -EINVAL)
+	/* Bounded, in case of a file that can never be armed: its owner must hear of it. */
+	enum { AGAIN_MAX = 1024 };
+
+	if (op->kind != LOOP_POLL || res != -EINVAL || op->offset++ >= AGAIN_MAX)
 		return false;
 	uring_submit(u, op);
 	return true;

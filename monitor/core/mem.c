@@ -65,7 +65,7 @@ int guest_mem_init(struct guest_mem *m, uint64_t size, gpa_t hole_start, gpa_t h
 	char text[32];
 	int rc;
 
-	*m = (struct guest_mem){ .pages = pages };
+	*m = (struct guest_mem){ .pages = pages, .prefault = prefault };
 	rc = pages == MEM_PAGES_2M ? reserve_huge(m, size) : reserve(m, size);
 	if (rc < 0)
 		return err_sys(e, rc, pages == MEM_PAGES_2M ? HUGE_HINT : NULL,
@@ -127,10 +127,11 @@ int mem_write(const struct guest_mem *m, gpa_t gpa, const void *src, size_t len)
 	return 0;
 }
 
-/* Mapping pays where pages are small; among huge pages it would tear them up. */
+/* Mapping pays where pages are small; among huge pages it would tear them up, and in pre-faulted
+ * memory it would put pages that have yet to be touched. */
 static bool can_map(const struct guest_mem *m, gpa_t gpa, uint64_t off, uint64_t len)
 {
-	return (m->pages == MEM_PAGES_HOST || m->pages == MEM_PAGES_4K) &&
+	return !m->prefault && (m->pages == MEM_PAGES_HOST || m->pages == MEM_PAGES_4K) &&
 	       gpa % MEM_PAGE_SIZE == 0 && off % MEM_PAGE_SIZE == 0 && len >= MEM_PAGE_SIZE;
 }
 

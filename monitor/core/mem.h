@@ -44,6 +44,7 @@ struct guest_mem {
 	unsigned n;
 	struct mem_region r[MEM_REGIONS_MAX];
 	enum mem_pages pages;
+	bool prefault;
 	void *map; /* the whole reservation, r[] point into it */
 	size_t map_len;
 };
