@@ -124,14 +124,14 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &s, &r);
 	for (int i = -WARM_UP; i < s.runs; i++) {
-		double ms = run_mvm(&s);
+		/* Everybody in turn, and another one first each time; number npeers is mvm. */
+		for (int k = 0; k <= s.npeers; k++) {
+			int who = (i + WARM_UP + k) % (s.npeers + 1);
+			double ms =
+				who == s.npeers ? run_mvm(&s) : run_peer(&s, s.peer[who].command);
 
-		if (i >= 0)
-			samples_add(&mvm, ms);
-		for (int k = 0; k < s.npeers; k++) {
-			ms = run_peer(&s, s.peer[k].command);
 			if (i >= 0)
-				samples_add(&s.peer[k].samples, ms);
+				samples_add(who == s.npeers ? &mvm : &s.peer[who].samples, ms);
 		}
 	}
 	for (int k = 0; k < s.npeers; k++)

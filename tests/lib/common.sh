@@ -10,6 +10,19 @@ die() {
 	exit 1
 }
 
+# source_files [PATTERN...] : the files of the checkout that git tracks or would track, one a line, by its patterns.
+# Fails when there are none, so that a lint that looked at nothing cannot pass: git may refuse a checkout of another
+# owner, and a tarball has no git.
+source_files() {
+	local list
+	list=$(git -c safe.directory="$MVM_TOP" -C "$MVM_TOP" ls-files --cached --others --exclude-standard "$@") &&
+		[ -n "$list" ] || die "git lists no files here${*:+ for $*}; the lint needs a git checkout"
+	local file
+	while IFS= read -r file; do
+		[ ! -f "$MVM_TOP/$file" ] || printf '%s\n' "$file"
+	done <<<"$list"
+}
+
 # The folder for things that are slow to make and do not belong in the checkout: guest kernel, lab.
 cache_dir() {
 	printf '%s\n' "${MVM_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/mvm}"
@@ -89,7 +102,9 @@ build_mvm() {
 	log=$(mktemp)
 	if ! { [ -e "$dir/build.ninja" ] || meson setup "$dir" "$MVM_TOP" "$@"; } >"$log" 2>&1 ||
 		! ninja -C "$dir" >>"$log" 2>&1; then
-		grep -E 'error|ERROR|FAILED|undefined' -A3 "$log" | tail -n 40 >&2 || tail -n 40 "$log" >&2
+		{ grep -E 'error|ERROR|FAILED|undefined' -A3 "$log" || tail -n 40 "$log"; } >"$log.short"
+		tail -n 40 "$log.short" >&2
+		rm -f "$log.short"
 		rm -f "$log"
 		die "the build in ${dir#"$MVM_TOP"/} failed"
 	fi
