@@ -72,6 +72,34 @@ stop_continue() {
 }
 test_case any-kvm 'signal: SIGTSTP stops, SIGCONT continues' stop_continue
 
+ignored_before() {
+	env --ignore-signal=HUP --ignore-signal=INT "$MVM" run --kernel "$GUESTS/echo-irq.elf" >out 2>err < <(sleep 1; printf q) &
+	pid=$!
+	wait_out ready
+	kill -HUP "$pid"
+	kill -INT "$pid"
+	join
+	expect_status 0
+	expect_silence
+}
+test_case any-kvm 'signal: what was ignored before the start stays ignored' ignored_before
+
+orphaned() {
+	# A process group whose parent is gone has nobody who could continue it: SIGTSTP must not stop it.
+	(setsid "$MVM" run --kernel "$GUESTS/echo-irq.elf" >out 2>err < <(sleep 2; printf q) & echo $! >pid)
+	wait_out ready
+	pid=$(cat pid)
+	kill -TSTP "$pid"
+	sleep 0.3
+	! stopped_state || fail "an orphan was stopped"
+	within 5 gone || fail "still there"
+	expect_silence
+}
+gone() {
+	! kill -0 "$pid" 2>/dev/null || grep -q '^State:.*Z' "/proc/$pid/status"
+}
+test_case any-kvm 'signal: SIGTSTP does not stop an orphaned process group' orphaned
+
 # --- descriptors ---
 
 closed_stdin() {
