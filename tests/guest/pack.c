@@ -40,7 +40,8 @@ static int write_entry(FILE *out, const struct entry *e)
 	(void)fwrite(e->name, 1, strlen(e->name) + 1, out);
 	if (pad(out) < 0)
 		return -1;
-	(void)fwrite(e->data, 1, e->len, out);
+	if (e->len > 0) /* a folder's data is NULL */
+		(void)fwrite(e->data, 1, e->len, out);
 	return pad(out);
 }
 
