@@ -130,6 +130,7 @@ int boot_load(const struct guest_mem *m, const struct boot_config *c, struct boo
 		rc = load_cmdline(m, c->cmdline, &img, &at, e);
 	if (rc < 0)
 		return rc;
+	params_write_real_reset(m);
 	params_write_gdt(m, ret->protocol == BOOT_LINUX64);
 	if (ret->protocol == BOOT_PVH) {
 		params_write_pvh(m, &at);

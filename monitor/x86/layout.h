@@ -27,6 +27,7 @@
 #define LAYOUT_LOW_END     0x9fc00ULL
 #define LAYOUT_ACPI        0xe0000ULL
 #define LAYOUT_MPTABLE     0xf0000ULL
+#define LAYOUT_REAL_RESET  0xffff0ULL /* F000:FFF0, where real mode jumps to reboot a PC */
 #define LAYOUT_BIOS_END    0x100000ULL
 #define LAYOUT_HIMEM       0x100000ULL
 

@@ -96,6 +96,17 @@ void params_write_pvh(const struct guest_mem *m, const struct boot_places *at)
 	put(m, LAYOUT_PVH_INFO, &info, sizeof(info));
 }
 
+void params_write_real_reset(const struct guest_mem *m)
+{
+	static const uint8_t code[] = {
+		0xb0, 0xfe,                 /* mov $0xfe, %al: pulse the CPU's reset line */
+		0xe6, LAYOUT_I8042_COMMAND, /* out %al, $0x64 */
+		0xf4, 0xeb, 0xfd,           /* hlt, for ever */
+	};
+
+	put(m, LAYOUT_REAL_RESET, code, sizeof(code));
+}
+
 void params_write_gdt(const struct guest_mem *m, int is_64bit)
 {
 	/* Base 0, limit 4 GiB, accessed; code has L (64-bit) or D (32-bit), data is writable, the

@@ -35,6 +35,12 @@ void params_write_zero_page(
 /* hvm_start_info, one module and the memory map at LAYOUT_PVH_*. */
 void params_write_pvh(const struct guest_mem *m, const struct boot_places *at);
 
+/*
+ * Code at LAYOUT_REAL_RESET that resets the machine.  There is no firmware, but a kernel with EFI
+ * that finds hardware-reduced ACPI and no EFI ends up there: Linux tries "EFI", then "BIOS".
+ */
+void params_write_real_reset(const struct guest_mem *m);
+
 /* The GDT at LAYOUT_GDT: selectors 0x10 code (64-bit or flat 32-bit), 0x18 data, 0x20 TSS. */
 void params_write_gdt(const struct guest_mem *m, int is_64bit);
 

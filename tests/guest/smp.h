@@ -31,6 +31,15 @@ static inline void wait_tsc(uint64_t cycles)
 		__asm__ volatile("pause");
 }
 
+/* Lets all others begin at TRAMPOLINE. */
+static inline void send_startup(void)
+{
+	*lapic(LAPIC_SVR) |= 0x100;                     /* on */
+	*lapic(LAPIC_ICR) = 0xc4500;                    /* all but self, assert, INIT */
+	wait_tsc(20000000);                             /* some 10 ms */
+	*lapic(LAPIC_ICR) = 0xc4600 | TRAMPOLINE >> 12; /* SIPI */
+}
+
 /* Wakes all others and waits for want of them, at most half a minute; then a moment for one too
  * many. */
 static inline void start_cpus(uint32_t want)
@@ -41,10 +50,7 @@ static inline void start_cpus(uint32_t want)
 
 	for (const uint8_t *from = guest_trampoline; from < guest_trampoline_end; from++)
 		*to++ = *from;
-	*lapic(LAPIC_SVR) |= 0x100;                     /* on */
-	*lapic(LAPIC_ICR) = 0xc4500;                    /* all but self, assert, INIT */
-	wait_tsc(20000000);                             /* some 10 ms */
-	*lapic(LAPIC_ICR) = 0xc4600 | TRAMPOLINE >> 12; /* SIPI */
+	send_startup();
 	for (start = read_tsc(); aps_seen() < want && read_tsc() - start < 60000000000;)
 		__asm__ volatile("pause");
 	wait_tsc(20000000);

@@ -22,6 +22,7 @@ done
 test_case any-kvm 'guest: string I/O' says '^string I/O is good$' strio
 test_case any-kvm 'guest: string I/O arrives whole' says '^x{12288}$' strio
 test_case any-kvm 'guest: reset by ACPI' says '^resetting$' reset-acpi
+test_case any-kvm 'guest: reset by a jump to the BIOS that is not there' says '^resetting$' reset-bios --cpus 2
 test_case any-kvm 'guest: reset by the i8042' says '^resetting$' reset-i8042
 
 verbose() {
