@@ -85,33 +85,39 @@ test_case linux-kvm 'linux: flooding, ended by SIGTERM' stays flood
 
 log_is_clean() {
 	run --kernel "$1" --initrd "$GUESTS/initramfs.cpio" --cmdline "console=ttyS0 panic=-1 loglevel=1 mvm.test=dmesg" \
-		--cpus 2 --mem 256M "${@:3}" </dev/null
+		--cpus 2 --mem 256M "${@:2}" </dev/null
 	expect_status 0
-	expect_out '^dmesg: .*Linux version'
+	expect_out '^dmesg: Linux version'
 	expect_out '--- end of dmesg'
-	# The lab's CPU does not intercept XSETBV, which makes KVM and the guest disagree about XSAVE's size.
-	tr -d '\r' <out | grep '^dmesg: ' | grep -v 'XSAVE consistency problem' >dmesg
-	if grep -E -i 'BUG|WARNING:|Call Trace|oops|firmware bug|ACPI (Error|Warning)|ACPI BIOS|MP-BIOS|unexpected|invalid|mismatch|not tainted|stalled|unstable|nobody cared' dmesg |
-		grep -v -E "$2" >bad; then
+	tr -d '\r' <out | sed -n 's/^dmesg: //p' >dmesg
+	# Two things are the lab's: its CPU does not intercept XSETBV, so KVM and the guest disagree about the size
+	# of XSAVE's area, and its CPUs' time stamps are not of one clock.  QEMU's guests say the same in it.
+	if [ -n "${MVM_IN_LAB-}" ]; then
+		sed -i -e '/XSAVE consistency problem/d' -e '/TSCs unsynchronized/d' \
+			-e '/WARNING: .*fpu__init_system_xstate/,/---\[ end trace/d' dmesg
+	fi
+	if grep -E '\<BUG\>|WARNING: |Call Trace|Oops|[Ff]irmware [Bb]ug|ACPI (BIOS )?(Error|Warning)|MP-BIOS|stalled|TSC unstable|nobody cared|not compliant' dmesg >bad; then
 		fail "in the kernel's log: $(cat bad)"
 	fi
 }
 log_stripped() {
-	log_is_clean "$KERNEL/vmlinux" 'nothing is expected' "$@"
-	expect_out '^dmesg: .*kvm-clock'
-	expect_out '^dmesg: .*ttyS0 at I/O 0x3f8'
+	log_is_clean "$KERNEL/vmlinux" "$@"
+	grep -q kvm-clock dmesg || fail "no kvm-clock"
+	grep -q 'ttyS0 at I/O 0x3f8' dmesg || fail "no ttyS0"
 }
 test_case linux-kvm "linux: nothing bad in the kernel's log by PVH" log_stripped --boot pvh
 test_case linux-kvm "linux: nothing bad in the kernel's log by linux64" log_stripped --boot linux64
 log_cloud() {
-	log_is_clean "$CLOUD/vmlinuz" 'nothing is expected'
+	log_is_clean "$CLOUD/vmlinuz"
 }
 test_case linux-kvm "linux: nothing bad in the distribution kernel's log" log_cloud
 
 long_cmdline() {
 	local tail=' mvm.test=reboot' fill
 	fill=$(printf '%*s' $((2047 - ${#QUIET} - ${#tail})) '' | tr ' ' '#')
-	run --kernel "$KERNEL/vmlinux" --initrd "$GUESTS/initramfs.cpio" --verbose --cmdline "$QUIET${fill/#\#/ }$tail" </dev/null
+	# Not with the stripped kernel: one that has a command line built in puts it before, and loses the end.
+	run --kernel "$CLOUD/vmlinuz" --mem 256M --initrd "$GUESTS/initramfs.cpio" --verbose \
+		--cmdline "$QUIET${fill/#\#/ }$tail" </dev/null
 	expect_status 0
 	expect_err 'the guest rebooted'
 }
