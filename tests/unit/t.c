@@ -1,6 +1,8 @@
 /* What every unit test uses (t.h). */
 #include "t.h"
 
+#include <unistd.h>
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -50,6 +52,17 @@ unsigned t_count_fds(void)
 unsigned t_count_threads(void)
 {
 	return count_entries("/proc/self/task");
+}
+
+unsigned t_settled_threads(unsigned expected)
+{
+	unsigned n = t_count_threads();
+
+	for (unsigned i = 0; i < 1000 && n > expected; i++) {
+		(void)usleep(1000);
+		n = t_count_threads();
+	}
+	return n;
 }
 
 void t_quiet(void)

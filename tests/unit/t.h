@@ -64,6 +64,10 @@ bool t_has_leaks(void);
 unsigned t_count_fds(void);
 unsigned t_count_threads(void);
 
+/* The same when it has come down to expected, or after a second: a thread that was joined stays in
+ * /proc a moment longer. */
+unsigned t_settled_threads(unsigned expected);
+
 /* Log lines go nowhere: for tests that provoke them. */
 void t_quiet(void);
 

@@ -232,7 +232,7 @@ Test(vm, a_machine_that_runs_may_be_freed)
 	run_for(l, 1000000);
 	vm_free(vm);
 	loop_free(l);
-	t_uint(t_count_threads(), threads);
+	t_uint(t_settled_threads(threads), threads);
 	t_uint(t_count_fds(), fds);
 }
 
@@ -245,7 +245,7 @@ Test(vm, a_machine_that_never_ran_may_be_freed)
 	config.cpus = 8;
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	vm_free(vm);
-	t_uint(t_count_threads(), threads);
+	t_uint(t_settled_threads(threads), threads);
 	t_uint(t_count_fds(), fds);
 	vm_free(NULL);
 	T_NO_LEAKS();
@@ -427,7 +427,8 @@ static void fail_each_step(unsigned cpus, int code)
 		} else {
 			cr_expect(eq(int, (int)o.end, VM_SHUTDOWN), "step %u", step);
 		}
-		cr_expect(eq(uint, t_count_threads(), threads), "step %u: %s", step, o.e.text);
+		cr_expect(eq(uint, t_settled_threads(threads), threads), "step %u: %s", step,
+			o.e.text);
 		cr_expect(eq(uint, t_count_fds(), fds), "step %u: %s", step, o.e.text);
 	}
 	t_int(o.rc, 0);

@@ -172,19 +172,20 @@ static void elf_many(void)
 		add_segment(0x200000 + elf.head.e_phnum * 0x1000ULL, 16, 16);
 }
 
+static void elf_no_note(void)
+{
+	elf.note.head.n_type = 17;
+}
+
 static void elf_entry_outside(void)
 {
+	elf_no_note(); /* with a PVH entry nobody would use this one */
 	elf.head.e_entry = 0x300000;
 }
 
 static void elf_pvh_outside(void)
 {
 	elf.note.entry = 0x300000;
-}
-
-static void elf_no_note(void)
-{
-	elf.note.head.n_type = 17;
 }
 
 static void elf_note_overruns(void)
@@ -199,6 +200,7 @@ static void make_bzimage(void)
 	*h = (struct setup_header){ .setup_sects = 4,
 		.syssize = CODE_LEN / 16,
 		.boot_flag = 0xaa55,
+		.jump = (0x1f1 + sizeof(*h) - 0x202) << 8 | 0xeb,
 		.header = 0x53726448,
 		.version = 0x020f,
 		.loadflags = LOADED_HIGH,
@@ -244,10 +246,9 @@ static void bz_big(void)
 	bz.setup.init_size = 1U << 30;
 }
 
-static void bz_alignment(void)
+static void bz_far(void)
 {
 	bz.setup.pref_address = 1ULL << 40;
-	bz.setup.kernel_alignment = 3;
 }
 
 static void bz_short_cmdline(void)
@@ -290,7 +291,7 @@ static const struct {
 	{ "bz-cut", make_bzimage, bz_cut },
 	{ "bz-no-code", make_bzimage, bz_no_code },
 	{ "bz-big", make_bzimage, bz_big },
-	{ "bz-alignment", make_bzimage, bz_alignment },
+	{ "bz-far", make_bzimage, bz_far },
 	{ "bz-short-cmdline", make_bzimage, bz_short_cmdline },
 };
 

@@ -157,8 +157,8 @@ bz-32bit|bzImage of 32 bits|64-bit entry
 bz-low|zImage|zImage
 bz-cut|bzImage that was cut off|truncated: 4096 bytes.*3996
 bz-no-code|bzImage without code|truncated
-bz-big|bzImage that needs more than RAM|0x40200000.*--mem
-bz-alignment|bzImage with an odd alignment|alignment of 3
+bz-big|bzImage that needs more than RAM|0x41000000.*--mem
+bz-far|bzImage that wants to be at 1T|0x10000000000.*below 3G
 TABLE
 
 good_kernel() {
@@ -171,7 +171,6 @@ test_case any-kvm 'kernel: the good ELF that the bad ones come from' good_kernel
 test_case any-kvm 'kernel: the good bzImage that the bad ones come from' good_kernel bz
 test_case any-kvm 'kernel: a good ELF without a note starts at its 64-bit entry' good_kernel elf-no-note
 test_case any-kvm 'kernel: a note that overruns its segment counts for nothing' good_kernel elf-note-overruns
-test_case any-kvm 'kernel: relocated bzImage in 16M' good_kernel bz --mem 16M
 
 no_pvh() {
 	"$GUESTS/test-badkernel" "$1" file
