@@ -70,7 +70,8 @@ static void check_placed(const struct image *img, uint64_t size, uint64_t low)
 				   img->segment[k].gpa + img->segment[k].mem_len <= s->gpa);
 	}
 	FUZZ_CHECK(img->end <= low);
-	FUZZ_CHECK(holds(img, img->entry64));
+	FUZZ_CHECK(img->has_entry64 == holds(img, img->entry64));
+	FUZZ_CHECK(img->has_entry64 || img->has_pvh);
 	FUZZ_CHECK(!img->has_pvh || holds(img, img->pvh_entry));
 }
 
@@ -123,6 +124,7 @@ static void boot(
 	if (rc < 0) {
 		check_error(rc, &e);
 		FUZZ_CHECK(placed < 0 || (c->protocol == BOOT_PVH && !img->has_pvh) ||
+			   (c->protocol == BOOT_LINUX64 && !img->has_entry64) ||
 			   img->kind == IMAGE_BZIMAGE /* which limits the command line */);
 	} else {
 		FUZZ_CHECK(placed == 0 && holds(img, entry.rip));
