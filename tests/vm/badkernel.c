@@ -183,6 +183,11 @@ static void elf_entry_outside(void)
 	elf.head.e_entry = 0x300000;
 }
 
+static void elf_only_pvh(void)
+{
+	elf.head.e_entry = 0x300000;
+}
+
 static void elf_pvh_outside(void)
 {
 	elf.note.entry = 0x300000;
@@ -281,6 +286,7 @@ static const struct {
 	{ "elf-file-larger", make_elf, elf_file_larger },
 	{ "elf-many", make_elf, elf_many },
 	{ "elf-entry-outside", make_elf, elf_entry_outside },
+	{ "elf-only-pvh", make_elf, elf_only_pvh },
 	{ "elf-pvh-outside", make_elf, elf_pvh_outside },
 	{ "elf-no-note", make_elf, elf_no_note },
 	{ "elf-note-overruns", make_elf, elf_note_overruns },

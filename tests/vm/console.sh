@@ -200,6 +200,8 @@ for loop in uring epoll; do
 done
 
 pty_signal() {
+	# A sanitizer has handlers of its own for faults.
+	export ASAN_OPTIONS=handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigfpe=0:handle_sigill=0
 	on_pty 'expect=spinning' raw "signal=$1" -- --kernel "$GUESTS/spin.elf"
 	expect_end "signal $1"
 	expect_terminal_same

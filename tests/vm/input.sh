@@ -150,6 +150,7 @@ elf-offset-wraps|ELF segment whose place in the file wraps|truncated.*byte [0-9]
 elf-overlaps|ELF segments that overlap|0x100000 and 0x100800 overlap
 elf-file-larger|ELF segment with more bytes in the file than in memory|more bytes in the file
 elf-many|ELF with too many segments|more than 32 segments
+elf-entry-outside|ELF entry in no segment|entry 0x300000
 elf-pvh-outside|PVH entry in no segment|PVH entry 0x300000
 bz-old|bzImage of an old protocol|64-bit entry.*2.10
 bz-32bit|bzImage of 32 bits|64-bit entry
@@ -172,11 +173,11 @@ test_case any-kvm 'kernel: a good ELF without a note starts at its 64-bit entry'
 test_case any-kvm 'kernel: a note that overruns its segment counts for nothing' good_kernel elf-note-overruns
 
 no_entry64() {
-	"$GUESTS/test-badkernel" elf-entry-outside file
+	"$GUESTS/test-badkernel" elf-only-pvh file
 	bad_file '64-bit entry 0x300000.*PVH' file --boot linux64
 }
 test_case any-kvm 'kernel: 64-bit entry in no segment, and it is asked for' no_entry64
-test_case any-kvm 'kernel: 64-bit entry in no segment, and PVH does without' good_kernel elf-entry-outside
+test_case any-kvm 'kernel: 64-bit entry in no segment, and PVH does without' good_kernel elf-only-pvh
 
 no_pvh() {
 	"$GUESTS/test-badkernel" "$1" file
