@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "commands.h"
 #include "console.h"
+#include "footprint.h"
 #include "options.h"
 #include "terminal.h"
 #include "vm.h"
@@ -169,7 +170,10 @@ static int start(struct run *r, struct err *e)
 	r->signal_op.done = signal_ready;
 	loop_poll(r->loop, &r->signal_op, r->signal_fd, POLLIN);
 	serial = console_serial_host(r->console);
-	return vm_start(r->vm, r->loop, &serial, e);
+	rc = vm_start(r->vm, r->loop, &serial, e);
+	if (rc == 0)
+		footprint_trim();
+	return rc;
 }
 
 static void write_timeline(const struct run *r)
