@@ -6,8 +6,8 @@
  * the first thread starts and never after, because a log that had to be passed to every function
  * would be in every signature for the sake of two integers.
  *
- * Only main, the vCPU loop, servers and virtio_break log above debug; everybody else returns an
- * error.
+ * Only main, the vCPU loop, servers and virtio devices log above debug - the last of what a guest
+ * or the host did to them while nobody waits for an answer; everybody else returns an error.
  */
 #ifndef MVM_BASE_LOG_H
 #define MVM_BASE_LOG_H

@@ -170,6 +170,30 @@ int kvm_create_pit(const struct kvm *k, struct err *e)
 	return 0;
 }
 
+int kvm_add_ioeventfd(
+	const struct kvm *k, gpa_t gpa, uint32_t len, uint64_t value, int fd, struct err *e)
+{
+	struct kvm_ioeventfd arg = { .addr = gpa,
+		.len = len,
+		.datamatch = value,
+		.fd = fd,
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH };
+
+	if (ioctl(k->vm_fd, KVM_IOEVENTFD, &arg) < 0)
+		return err_sys(
+			e, -errno, NULL, "KVM_IOEVENTFD failed at 0x%llx", (unsigned long long)gpa);
+	return 0;
+}
+
+int kvm_add_irqfd(const struct kvm *k, uint32_t gsi, int fd, struct err *e)
+{
+	struct kvm_irqfd arg = { .fd = (uint32_t)fd, .gsi = gsi };
+
+	if (ioctl(k->vm_fd, KVM_IRQFD, &arg) < 0)
+		return err_sys(e, -errno, NULL, "KVM_IRQFD failed for GSI %u", gsi);
+	return 0;
+}
+
 int kvm_get_supported_cpuid(const struct kvm *k, struct cpuid_table *ret, struct err *e)
 {
 	ret->head.nent = KVM_CPUID_MAX;

@@ -65,6 +65,14 @@ MUST_CHECK int kvm_create_irqchip(const struct kvm *k, struct err *e);
 /* KVM_CREATE_PIT2; after the interrupt controllers, before the guest runs. */
 MUST_CHECK int kvm_create_pit(const struct kvm *k, struct err *e);
 
+/*
+ * KVM_IOEVENTFD: a write of value, len bytes wide, at gpa signals fd and does not leave the kernel.
+ * KVM_IRQFD: a signal of fd is an edge on gsi.  Both before the first KVM_RUN; KVM keeps fd's file.
+ */
+MUST_CHECK int kvm_add_ioeventfd(
+	const struct kvm *k, gpa_t gpa, uint32_t len, uint64_t value, int fd, struct err *e);
+MUST_CHECK int kvm_add_irqfd(const struct kvm *k, uint32_t gsi, int fd, struct err *e);
+
 /* KVM_GET_SUPPORTED_CPUID; needs only dev_fd and is slow (0.5 ms where CPUID itself is
  * intercepted). */
 MUST_CHECK int kvm_get_supported_cpuid(const struct kvm *k, struct cpuid_table *ret, struct err *e);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,9 +17,11 @@ struct loop {
 	const struct loop_backend_ops *ops;
 	void *backend;
 	bool stopped;
-	struct loop_op wake;  /* poll of wake_fd, always submitted */
-	int wake_fd;          /* counts while posts wait */
-	pthread_mutex_t lock; /* guards the list below; held for a few instructions only */
+	uint64_t now_ns;               /* 0: not read in this round */
+	struct loop_tail *tail, **end; /* deferred work, in order */
+	struct loop_op wake;           /* poll of wake_fd, always submitted */
+	int wake_fd;                   /* counts while posts wait */
+	pthread_mutex_t lock;          /* guards the list below; held for a few instructions only */
 	struct loop_post *first, **last;
 };
 
@@ -55,6 +58,7 @@ int loop_new(
 	if (!l)
 		return err_sys(e, -ENOMEM, NULL, "cannot make the event loop");
 	l->last = &l->first;
+	l->end = &l->tail;
 	(void)pthread_mutex_init(&l->lock, NULL);
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->wake_fd < 0)
@@ -85,11 +89,61 @@ void loop_free(struct loop *l)
 	free(l);
 }
 
+/* --- the end of a round --- */
+
+void loop_defer(struct loop *l, struct loop_tail *tail)
+{
+	if (tail->queued)
+		return;
+	tail->queued = true;
+	tail->next = NULL;
+	*l->end = tail;
+	l->end = &tail->next;
+}
+
+/* What a tail defers is for the next round, or two of them could hold the loop here. */
+static void run_tails(struct loop *l)
+{
+	struct loop_tail *list = l->tail;
+
+	l->tail = NULL;
+	l->end = &l->tail;
+	while (list) {
+		struct loop_tail *tail = list;
+
+		list = tail->next;
+		tail->queued = false;
+		tail->run(tail);
+	}
+}
+
+uint64_t loop_now_ns(struct loop *l)
+{
+	struct timespec now;
+
+	if (l->now_ns == 0) {
+		(void)clock_gettime(CLOCK_MONOTONIC, &now);
+		l->now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	}
+	return l->now_ns;
+}
+
+int loop_turn(struct loop *l)
+{
+	int rc;
+
+	l->now_ns = 0;
+	rc = l->ops->wait(l->backend, l->tail == NULL);
+	if (rc == 0)
+		run_tails(l);
+	return rc;
+}
+
 int loop_run(struct loop *l)
 {
 	l->stopped = false;
 	while (!l->stopped) {
-		int rc = l->ops->wait(l->backend);
+		int rc = loop_turn(l);
 
 		if (rc < 0 && rc != -EINTR)
 			return rc;
@@ -178,11 +232,24 @@ void loop_complete(struct loop_op *op, int res)
 	op->done(op, res);
 }
 
+void loop_signal(struct loop_op *op)
+{
+	op->done(op, 0);
+}
+
 void loop_poll(struct loop *l, struct loop_op *op, int fd, uint32_t events)
 {
 	op->fd = fd;
 	op->events = events;
+	op->offset = 0;
 	submit(l, op, LOOP_POLL);
+}
+
+void loop_watch(struct loop *l, struct loop_op *op, int eventfd)
+{
+	op->fd = eventfd;
+	op->events = POLLIN;
+	submit(l, op, LOOP_WATCH);
 }
 
 void loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns)
@@ -217,6 +284,12 @@ void loop_writev(struct loop *l, struct loop_op *op, int fd, const struct iovec 
 void loop_sync(struct loop *l, struct loop_op *op, int fd)
 {
 	transfer(l, op, LOOP_SYNC, fd, NULL, 0, 0);
+}
+
+void loop_allocate(struct loop *l, struct loop_op *op, int fd, int mode, int64_t off, int64_t len)
+{
+	op->len = len;
+	transfer(l, op, LOOP_ALLOCATE, fd, NULL, (unsigned)mode, off);
 }
 
 void loop_cancel(struct loop *l, struct loop_op *op)

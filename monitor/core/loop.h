@@ -41,18 +41,38 @@ struct loop_post {
 	bool queued;
 };
 
-enum loop_kind { LOOP_IDLE, LOOP_POLL, LOOP_TIMEOUT, LOOP_READV, LOOP_WRITEV, LOOP_SYNC };
+/* Work for the end of a round: see loop_defer().  Zeroed but for run. */
+struct loop_tail {
+	void (*run)(struct loop_tail *tail);
+	/* private */
+	struct loop_tail *next;
+	bool queued;
+};
 
-/* One request.  Zeroed but for done; everything else is filled by the submitting call. */
+enum loop_kind {
+	LOOP_IDLE,
+	LOOP_POLL,
+	LOOP_WATCH,
+	LOOP_TIMEOUT,
+	LOOP_READV,
+	LOOP_WRITEV,
+	LOOP_SYNC,
+	LOOP_ALLOCATE,
+};
+
+/* One request.  Zeroed but for done and is_long; everything else is filled by the submitting call.
+ */
 struct loop_op {
 	loop_done_fn *done;
+	bool is_long; /* a transfer that may take long even from memory: not on this thread */
 	/* private to the loop */
 	enum loop_kind kind; /* LOOP_IDLE: not submitted */
 	int fd;
 	uint32_t events;
 	const struct iovec *iov;
-	unsigned iov_count;
+	unsigned iov_count; /* LOOP_ALLOCATE: the mode */
 	int64_t offset;
+	int64_t len;         /* LOOP_ALLOCATE */
 	int64_t deadline[2]; /* seconds and nanoseconds: the layout of struct __kernel_timespec */
 	int res;
 	bool settled; /* epoll: has its result, done has yet to be called; io_uring: is cancelled */
@@ -75,6 +95,10 @@ void loop_free(struct loop *l);
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 
+/* One round: waits for something to serve, and serves what there is.  0 or -errno, -EINTR among
+ * them.  For a caller that waits for ops of its own; not from inside done. */
+MUST_CHECK int loop_turn(struct loop *l);
+
 /* Runs post->run on the loop's thread, soon.  Any thread; never blocks on the loop's work. */
 void loop_post(struct loop *l, struct loop_post *post);
 
@@ -83,6 +107,24 @@ void loop_post(struct loop *l, struct loop_post *post);
  * file is always ready.  At most one poll for each descriptor at a time.
  */
 void loop_poll(struct loop *l, struct loop_op *op, int fd, uint32_t events);
+
+/*
+ * Every time that the eventfd is signalled: done is called with res 0 and the op stays with the
+ * loop, until loop_cancel().  Signals that come close together may be seen as one.  The counter is
+ * not read: nobody else may do that, nor write so much that it fills up.
+ */
+void loop_watch(struct loop *l, struct loop_op *op, int eventfd);
+
+/*
+ * Runs tail->run once, when all that has completed in this round has been served and before the
+ * loop waits again: for what is cheaper done once for many.  Deferred again before it ran, it
+ * still runs once; deferred by a tail, it runs in the next round, for which the loop does not
+ * sleep.
+ */
+void loop_defer(struct loop *l, struct loop_tail *tail);
+
+/* CLOCK_MONOTONIC in ns, read at most once in a round of completions. */
+uint64_t loop_now_ns(struct loop *l);
 
 /* After ns nanoseconds of CLOCK_MONOTONIC: res 0. */
 void loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns);
@@ -98,6 +140,9 @@ void loop_writev(struct loop *l, struct loop_op *op, int fd, const struct iovec 
 
 /* fdatasync: res 0 or -errno. */
 void loop_sync(struct loop *l, struct loop_op *op, int fd);
+
+/* fallocate with mode (FALLOC_FL_...): res 0 or -errno.  off and len are at most INT64_MAX. */
+void loop_allocate(struct loop *l, struct loop_op *op, int fd, int mode, int64_t off, int64_t len);
 
 /*
  * Asks for an early end.  done is still called once, with -ECANCELED when the op had not begun to

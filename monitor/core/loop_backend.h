@@ -15,13 +15,16 @@ struct loop_backend_ops {
 	 * submit. */
 	void (*submit)(void *state, struct loop_op *op);
 	void (*cancel)(void *state, struct loop_op *op);
-	/* Waits for at least one completion and reports all there are.  0 or -errno. */
-	int (*wait)(void *state);
+	/* Reports all completions there are; block: waits for at least one.  0 or -errno. */
+	int (*wait)(void *state, bool block);
 };
 
 extern const struct loop_backend_ops loop_uring_ops, loop_epoll_ops;
 
 /* Ends op: marks it idle and calls done. */
 void loop_complete(struct loop_op *op, int res);
+
+/* Calls done of a watch that goes on. */
+void loop_signal(struct loop_op *op);
 
 #endif

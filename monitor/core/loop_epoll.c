@@ -4,6 +4,7 @@
  * pool that is started by its first use.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -170,6 +171,8 @@ static int do_job(const struct loop_op *op)
 			n = preadv(op->fd, op->iov, (int)op->iov_count, op->offset);
 		else if (op->kind == LOOP_WRITEV)
 			n = pwritev(op->fd, op->iov, (int)op->iov_count, op->offset);
+		else if (op->kind == LOOP_ALLOCATE)
+			n = fallocate(op->fd, (int)op->iov_count, op->offset, op->len);
 		else
 			n = fdatasync(op->fd);
 	} while (n < 0 && errno == EINTR);
@@ -249,10 +252,10 @@ static bool remove_job(struct epoll *ep, struct loop_op *op)
 
 /* --- the backend's calls --- */
 
-static void add_poll(struct epoll *ep, struct loop_op *op)
+static void add_poll(struct epoll *ep, struct loop_op *op, uint32_t how)
 {
 	/* EPOLLIN and its kind have the values of POLLIN and its kind. */
-	struct epoll_event ev = { .events = op->events | EPOLLONESHOT, .data.ptr = op };
+	struct epoll_event ev = { .events = op->events | how, .data.ptr = op };
 
 	if (epoll_ctl(ep->epoll_fd, EPOLL_CTL_ADD, op->fd, &ev) == 0)
 		return;
@@ -266,11 +269,14 @@ static void epoll_submit(void *state, struct loop_op *op)
 
 	op->settled = false;
 	switch (op->kind) {
-	case LOOP_POLL: add_poll(ep, op); break;
+	case LOOP_POLL: add_poll(ep, op, EPOLLONESHOT); break;
+	/* Edge-triggered: every signal of the eventfd is an edge, its counter is never read. */
+	case LOOP_WATCH: add_poll(ep, op, EPOLLET); break;
 	case LOOP_TIMEOUT: add_timeout(ep, op); break;
 	case LOOP_READV:
 	case LOOP_WRITEV:
-	case LOOP_SYNC: add_job(ep, op); break;
+	case LOOP_SYNC:
+	case LOOP_ALLOCATE: add_job(ep, op); break;
 	case LOOP_IDLE: INVARIANT(op->kind != LOOP_IDLE);
 	}
 }
@@ -280,9 +286,14 @@ static void epoll_cancel(void *state, struct loop_op *op)
 	struct epoll *ep = state;
 	bool taken;
 
+	/* A watch that is about to report goes on after that, so it is ended here. */
+	if (op->settled && op->kind == LOOP_WATCH && op->res >= 0) {
+		(void)epoll_ctl(ep->epoll_fd, EPOLL_CTL_DEL, op->fd, NULL);
+		op->res = -ECANCELED;
+	}
 	if (op->settled)
 		return;
-	if (op->kind == LOOP_POLL) {
+	if (op->kind == LOOP_POLL || op->kind == LOOP_WATCH) {
 		taken = epoll_ctl(ep->epoll_fd, EPOLL_CTL_DEL, op->fd, NULL) == 0;
 	} else if (op->kind == LOOP_TIMEOUT) {
 		remove_timeout(ep, op);
@@ -308,15 +319,20 @@ static void complete_ready(struct epoll *ep)
 
 		list = op->next;
 		op->next = NULL;
-		loop_complete(op, op->res);
+		if (op->kind == LOOP_WATCH && op->res >= 0) {
+			op->settled = false;
+			loop_signal(op);
+		} else {
+			loop_complete(op, op->res);
+		}
 	}
 }
 
-static int epoll_wait_all(void *state)
+static int epoll_wait_all(void *state, bool block)
 {
 	struct epoll *ep = state;
 	struct epoll_event ev[EVENTS_PER_WAIT];
-	int n = epoll_wait(ep->epoll_fd, ev, EVENTS_PER_WAIT, ep->ready ? 0 : -1);
+	int n = epoll_wait(ep->epoll_fd, ev, EVENTS_PER_WAIT, block && !ep->ready ? -1 : 0);
 
 	if (n < 0)
 		return -errno;
@@ -331,7 +347,8 @@ static int epoll_wait_all(void *state)
 			expire_timeouts(ep);
 			continue;
 		}
-		(void)epoll_ctl(ep->epoll_fd, EPOLL_CTL_DEL, op->fd, NULL);
+		if (op->kind == LOOP_POLL)
+			(void)epoll_ctl(ep->epoll_fd, EPOLL_CTL_DEL, op->fd, NULL);
 		make_ready(ep, op, (int)ev[i].events);
 	}
 	complete_ready(ep);

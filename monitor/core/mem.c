@@ -93,20 +93,6 @@ void guest_mem_fini(struct guest_mem *m)
 	*m = (struct guest_mem){ 0 };
 }
 
-void *mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len)
-{
-	for (unsigned i = 0; i < m->n; i++) {
-		const struct mem_region *r = &m->r[i];
-
-		/* In this form nothing can wrap: the offset is inside the region before len is
-		 * looked at. */
-		if (gpa >= r->gpa && gpa - r->gpa < r->len && len > 0 &&
-			len <= r->len - (gpa - r->gpa))
-			return r->hva + (gpa - r->gpa);
-	}
-	return NULL;
-}
-
 int mem_read(const struct guest_mem *m, void *dst, gpa_t gpa, size_t len)
 {
 	const void *src = mem_ptr(m, gpa, len);

@@ -61,8 +61,20 @@ MUST_CHECK int guest_mem_init(struct guest_mem *m, uint64_t size, gpa_t hole_sta
 void guest_mem_fini(struct guest_mem *m);
 
 /* The host's pointer to [gpa, gpa + len), or NULL unless all of it is RAM of one region.  len 0
- * gives NULL. */
-void *mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len);
+ * gives NULL.  Inline, because devices ask for every descriptor. */
+static inline void *mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct mem_region *r = &m->r[i];
+
+		/* In this form nothing can wrap: the offset is inside the region before len is
+		 * looked at. */
+		if (gpa >= r->gpa && gpa - r->gpa < r->len && len > 0 &&
+			len <= r->len - (gpa - r->gpa))
+			return r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
 
 /* Copies out of and into guest RAM: 0 or -EFAULT, and then nothing was copied. */
 MUST_CHECK int mem_read(const struct guest_mem *m, void *dst, gpa_t gpa, size_t len);
