@@ -1,0 +1,570 @@
+/* The virtio block device (blk.h). */
+#include "virtio/blk.h"
+
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "core/loop.h"
+#include "virtio/blk_job.h"
+
+enum {
+	/* Of one request beside header and status, so that it fits the queue without an indirect
+	 * table. */
+	SEG_MAX = BLK_QUEUE_MAX - 2,
+	/* As many segments of this size as a request may have still go to the file in one call,
+	 * which moves at most 2 GiB less a page. */
+	SEG_BYTES_MAX = 8 << 20,
+	/* Taken in one go; the rest comes after the loop has served everybody else, so that a guest
+	 * that never stops asking does not have the loop for itself. */
+	BATCH = BLK_QUEUE_MAX,
+	SHARE_BYTES =
+		1 << 20, /* of data: what the page cache copies in a fraction of a millisecond */
+	/* Segments that a slot has room for in itself; more are rare. */
+	FEW = 6,
+};
+
+/* A request at work. */
+struct slot {
+	struct blk_job job;
+	struct blk *blk;
+	uint64_t began_ns;
+	uint16_t index, head;
+	struct iovec few[FEW];
+};
+
+/* What does not fit into a slot: a page for each. */
+union many {
+	struct iovec iov[BLK_QUEUE_MAX];
+	struct blk_range range[BLK_RANGES_MAX];
+};
+
+/* All that requests need, in one mapping of which only what is used is ever touched. */
+struct pool {
+	union many many[BLK_QUEUE_MAX];
+	struct slot slot[BLK_QUEUE_MAX];
+};
+
+struct blk {
+	struct virtio_device dev;
+	struct disk *disk;      /* what requests begin on; older ones may still be at work */
+	struct disk_config cfg; /* its strings are those of disk */
+	struct blk_limits lim;
+	bool is_write_through; /* the driver did not agree on flushes */
+	bool is_waited_for;    /* virtio_quiesced() is owed */
+	unsigned inflight;     /* slots whose I/O the loop has */
+	/* the end of a round */
+	struct loop_tail tail;
+	bool is_tail_due;
+	bool has_more;  /* a batch or a share was used up before the queue was */
+	uint64_t share; /* bytes that may still be taken in this go */
+	/* the rate limit */
+	struct limiter limiter;
+	bool is_limited;
+	struct slot *held; /* taken, and not begun: the timer brings us back */
+	struct loop_op timer;
+	/* slots */
+	struct pool *pool;
+	unsigned nfree;
+	uint16_t free[BLK_QUEUE_MAX]; /* last in, first out, so that few slots are ever touched */
+	/* where a chain is taken apart */
+	struct iovec iov[BLK_QUEUE_MAX];
+	struct blk_range ranges[BLK_RANGES_MAX];
+};
+
+static struct blk *blk_of(struct virtio_device *dev)
+{
+	return container_of(dev, struct blk, dev);
+}
+
+/* The synchronous engine spends a round inside requests, so that the round's time says nothing. */
+static uint64_t now_ns(const struct blk *b)
+{
+	struct timespec now;
+
+	if (b->dev.loop && !b->cfg.sync_engine)
+		return loop_now_ns(b->dev.loop);
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* --- slots --- */
+
+static struct slot *slot_get(struct blk *b)
+{
+	uint16_t index;
+	struct slot *s;
+
+	/* The queue lets no more chains out than it has entries. */
+	INVARIANT(b->nfree > 0);
+	index = b->free[--b->nfree];
+	s = &b->pool->slot[index];
+	s->index = index;
+	s->blk = b;
+	return s;
+}
+
+static void slot_put(struct blk *b, const struct slot *s)
+{
+	b->free[b->nfree++] = s->index;
+}
+
+/* Moves a request out of the place where the next chain will be taken apart. */
+static void slot_keep(struct blk *b, struct slot *s)
+{
+	union many *many = &b->pool->many[s->index];
+	struct blk_request *r = &s->job.req;
+	struct iovec *iov = r->iov_count > FEW ? many->iov : s->few;
+
+	if (r->range_count > 0) {
+		memcpy(many->range, b->ranges, r->range_count * sizeof(b->ranges[0]));
+		s->job.ranges = many->range;
+		return;
+	}
+	for (unsigned i = 0; i < r->iov_count; i++)
+		iov[i] = r->iov[i];
+	r->iov = iov;
+}
+
+/* --- the end of a request --- */
+
+static void defer(struct blk *b)
+{
+	b->is_tail_due = true;
+	loop_defer(b->dev.loop, &b->tail);
+}
+
+static enum counter_kind kind_of(enum blk_op op)
+{
+	switch (op) {
+	case BLK_READ: return COUNT_READ;
+	case BLK_WRITE: return COUNT_WRITE;
+	case BLK_FLUSH: return COUNT_FLUSH;
+	case BLK_DISCARD:
+	case BLK_WRITE_ZEROES: return COUNT_DISCARD;
+	case BLK_GET_ID:
+	case BLK_UNKNOWN: break;
+	}
+	return COUNT_OTHER;
+}
+
+static void finish(struct blk *b, struct slot *s)
+{
+	const struct blk_request *r = &s->job.req;
+	struct virtio_counters *count = &b->dev.counters;
+	enum counter_kind kind = kind_of(r->op);
+
+	count_add(&count->requests[kind], 1);
+	if (r->status == VIRTIO_BLK_S_OK)
+		count_add(&count->bytes[kind], s->job.bytes);
+	else
+		count_add(&count->errors, 1);
+	histogram_add(&count->latency, now_ns(b) - s->began_ns);
+	/* Before the used index, which virtio_publish() writes behind a fence. */
+	WRITE_ONCE(*r->status_at, r->status);
+	virtq_push(&b->dev.vq[0], s->head, blk_request_written(r, s->job.bytes));
+	slot_put(b, s);
+	defer(b);
+}
+
+static void on_done(struct blk_job *job)
+{
+	struct slot *s = container_of(job, struct slot, job);
+	struct disk *d = job->disk;
+	struct blk *b = s->blk;
+
+	b->inflight--;
+	finish(b, s);
+	/* The last request on a file that was replaced. */
+	if (d != b->disk && d->inflight == 0)
+		disk_close(d);
+}
+
+static void begin(struct blk *b, struct slot *s)
+{
+	s->job.disk = b->disk;
+	s->job.is_write_through = b->is_write_through;
+	s->job.done = on_done;
+	if (blk_job_start(&s->job, b->dev.loop))
+		finish(b, s);
+	else
+		b->inflight++;
+}
+
+/* --- the queue --- */
+
+/* What the limiter counts beside the operation: the guest's data. */
+static uint64_t price_of(const struct blk_request *r)
+{
+	bool is_data = r->op == BLK_READ || r->op == BLK_WRITE;
+
+	return is_data && r->status == VIRTIO_BLK_S_OK ? r->len : 0;
+}
+
+/* True when s may begin; otherwise it is held, and the timer brings us back. */
+static bool may_begin(struct blk *b, struct slot *s)
+{
+	uint64_t wait = 0;
+
+	if (b->is_limited)
+		wait = limiter_take(&b->limiter, price_of(&s->job.req), now_ns(b));
+	if (wait == 0) {
+		b->held = NULL;
+		return true;
+	}
+	if (!b->held)
+		count_add(&b->dev.counters.throttled, 1);
+	b->held = s;
+	loop_timeout(b->dev.loop, &b->timer, wait);
+	return false;
+}
+
+/* One chain: true when it was begun and there may be another. */
+static bool take_one(struct blk *b)
+{
+	struct virtq *vq = &b->dev.vq[0];
+	struct virtq_chain c = { .iov = b->iov, .iov_max = ARRAY_SIZE(b->iov) };
+	enum virtio_rule rule;
+	struct slot *s;
+	int rc = virtq_pop(vq, &c);
+
+	if (rc == 0)
+		return false;
+	if (rc < 0) {
+		/* The array is as long as the queue may be, so it is never too short. */
+		virtio_break(&b->dev, rc == -EBADMSG ? vq->broken : RULE_CHAIN_LENGTH);
+		return false;
+	}
+	s = slot_get(b);
+	s->head = c.head;
+	s->began_ns = now_ns(b);
+	rule = blk_request_parse(&c, &b->lim, &s->job.req, b->ranges);
+	if (rule != RULE_NONE) {
+		slot_put(b, s);
+		virtio_break(&b->dev, rule);
+		return false;
+	}
+	slot_keep(b, s);
+	if (!may_begin(b, s))
+		return false;
+	b->share -= MIN(b->share, price_of(&s->job.req));
+	begin(b, s);
+	return true;
+}
+
+static bool begin_held(struct blk *b)
+{
+	struct slot *s = b->held;
+
+	if (!s)
+		return true;
+	if (!may_begin(b, s))
+		return false;
+	begin(b, s);
+	return true;
+}
+
+/* Takes what there is, at most a batch. */
+static void process(struct blk *b)
+{
+	struct virtq *vq = &b->dev.vq[0];
+	unsigned left = BATCH;
+	bool again = true;
+
+	b->share = SHARE_BYTES;
+	b->has_more = false;
+	/* The end of a timer, even of one that was cancelled, brings us back. */
+	if (!virtio_may_run(&b->dev) || loop_op_is_pending(&b->timer) || !begin_held(b))
+		return;
+	while (again) {
+		virtq_kicks_off(vq);
+		while (left > 0 && b->share > 0 && take_one(b))
+			left--;
+		if (b->held || !virtio_may_run(&b->dev))
+			return;
+		if (left == 0 || b->share == 0) {
+			b->has_more = true;
+			defer(b);
+			return;
+		}
+		again = virtq_kicks_on(vq);
+	}
+}
+
+/* Tells who waits that nothing is in flight any more: no I/O, no timer, no answer unpublished. */
+static void settle(struct blk *b)
+{
+	if (!b->is_waited_for || b->inflight > 0 || b->is_tail_due || loop_op_is_pending(&b->timer))
+		return;
+	b->is_waited_for = false;
+	virtio_quiesced(&b->dev);
+}
+
+static void end_of_round(struct loop_tail *tail)
+{
+	struct blk *b = container_of(tail, struct blk, tail);
+
+	b->is_tail_due = false;
+	virtio_publish(&b->dev, 0);
+	if (b->has_more)
+		process(b);
+	settle(b);
+}
+
+static void on_timer(struct loop_op *op, int res)
+{
+	struct blk *b = container_of(op, struct blk, timer);
+
+	/* Over, or cancelled for other limits: the limiter knows.  Cancelled for a quiesce: nothing
+	 * begins. */
+	(void)res;
+	process(b);
+	settle(b);
+}
+
+/* --- what the transport calls --- */
+
+/* Every choice of ours is whole: no feature here needs another. */
+static bool blk_accepts(const struct virtio_device *dev, uint64_t features)
+{
+	return (features & ~dev->offered) == 0;
+}
+
+static void blk_activate(struct virtio_device *dev)
+{
+	struct blk *b = blk_of(dev);
+
+	b->is_write_through = b->lim.has_flush && !virtio_has(dev, VIRTIO_BLK_F_FLUSH);
+}
+
+static void blk_kick(struct virtio_device *dev, unsigned q)
+{
+	(void)q;
+	process(blk_of(dev));
+}
+
+static void blk_quiesce(struct virtio_device *dev)
+{
+	struct blk *b = blk_of(dev);
+
+	dev->is_quiesced = true;
+	b->is_waited_for = true;
+	if (loop_op_is_pending(&b->timer))
+		loop_cancel(dev->loop, &b->timer);
+	settle(b);
+}
+
+static void blk_resume(struct virtio_device *dev)
+{
+	dev->is_quiesced = false;
+	process(blk_of(dev));
+}
+
+static void blk_reset(struct virtio_device *dev)
+{
+	struct blk *b = blk_of(dev);
+
+	INVARIANT(b->inflight == 0 && !loop_op_is_pending(&b->timer));
+	if (b->held)
+		slot_put(b, b->held);
+	b->held = NULL;
+	b->has_more = false;
+	INVARIANT(b->nfree == BLK_QUEUE_MAX);
+}
+
+/* There is only one. */
+static void blk_queue_stopped(struct virtio_device *dev, unsigned q)
+{
+	(void)q;
+	blk_reset(dev);
+}
+
+static void blk_free(struct virtio_device *dev)
+{
+	struct blk *b = blk_of(dev);
+
+	INVARIANT(b->inflight == 0 && !b->held && !b->is_tail_due);
+	INVARIANT(!loop_op_is_pending(&b->timer));
+	virtio_device_fini(dev);
+	disk_close(b->disk);
+	if (b->pool)
+		(void)munmap(b->pool, sizeof(*b->pool));
+	free(b);
+}
+
+static const struct virtio_ops blk_ops = {
+	.id = VIRTIO_ID_BLOCK,
+	.nqueues = 1,
+	.queue_max = BLK_QUEUE_MAX,
+	.accepts = blk_accepts,
+	.activate = blk_activate,
+	.kick = blk_kick,
+	.quiesce = blk_quiesce,
+	.resume = blk_resume,
+	.queue_stopped = blk_queue_stopped,
+	.reset = blk_reset,
+	.free = blk_free,
+};
+
+/* --- making one --- */
+
+static uint64_t features_of(const struct disk_config *c)
+{
+	uint64_t features = VIRTIO_BIT(VIRTIO_BLK_F_SIZE_MAX) | VIRTIO_BIT(VIRTIO_BLK_F_SEG_MAX) |
+			    VIRTIO_BIT(VIRTIO_BLK_F_BLK_SIZE) | VIRTIO_BIT(VIRTIO_BLK_F_TOPOLOGY);
+
+	if (!c->unsafe_cache)
+		features |= VIRTIO_BIT(VIRTIO_BLK_F_FLUSH);
+	if (c->read_only)
+		features |= VIRTIO_BIT(VIRTIO_BLK_F_RO);
+	else
+		features |=
+			VIRTIO_BIT(VIRTIO_BLK_F_DISCARD) | VIRTIO_BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+	return features;
+}
+
+/* The fields of features that are not offered are there all the same, and mean nothing (5.2.4). */
+static void describe(struct blk *b)
+{
+	const struct disk *d = b->disk;
+	uint32_t ratio = d->physical_size / d->block_size;
+	struct virtio_blk_config config = {
+		.capacity = d->sectors,
+		.size_max = SEG_BYTES_MAX,
+		.seg_max = SEG_MAX,
+		.blk_size = d->block_size,
+		.physical_block_exp = (uint8_t)__builtin_ctz(ratio),
+		.min_io_size = (uint16_t)ratio,
+		.opt_io_size = d->optimal_size / d->block_size,
+		.num_queues = 1,
+		.max_discard_sectors = BLK_RANGE_SECTORS_MAX,
+		.max_discard_seg = BLK_RANGES_MAX,
+		.discard_sector_alignment = d->discard_size / DISK_SECTOR,
+		.max_write_zeroes_sectors = BLK_RANGE_SECTORS_MAX,
+		.max_write_zeroes_seg = BLK_RANGES_MAX,
+		.write_zeroes_may_unmap = 1,
+	};
+
+	virtio_config_write(&b->dev, 0, &config, offsetof(struct virtio_blk_config, unused1) + 3);
+}
+
+static int make_pool(struct blk *b)
+{
+	void *pool;
+
+	_Static_assert(sizeof(union many) == 4096, "what one slot touches is one page");
+	pool = mmap(NULL, sizeof(*b->pool), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool == MAP_FAILED)
+		return -errno;
+	/* A huge page would make all of it resident at the first touch. */
+	(void)madvise(pool, sizeof(*b->pool), MADV_NOHUGEPAGE);
+	b->pool = pool;
+	b->nfree = BLK_QUEUE_MAX;
+	for (unsigned i = 0; i < BLK_QUEUE_MAX; i++)
+		b->free[i] = (uint16_t)(BLK_QUEUE_MAX - 1 - i);
+	return 0;
+}
+
+static void use_disk(struct blk *b, struct disk *d)
+{
+	b->disk = d;
+	b->cfg.id = d->id;
+	b->cfg.path = d->path;
+	b->lim.sectors = d->sectors;
+}
+
+int blk_new(const struct disk_config *c, struct virtio_device **ret, struct err *e)
+{
+	struct blk *b = calloc(1, sizeof(*b));
+	struct disk *d = NULL;
+	int rc;
+
+	if (!b)
+		return err_sys(e, -ENOMEM, NULL, "disk '%s'", c->id);
+	virtio_device_init(&b->dev, &blk_ops, features_of(c));
+	(void)snprintf(b->dev.name, sizeof(b->dev.name), "disk '%s'", c->id);
+	b->tail.run = end_of_round;
+	b->timer.done = on_timer;
+	b->cfg = *c;
+	b->lim.is_read_only = c->read_only;
+	b->lim.has_flush = !c->unsafe_cache;
+	rc = make_pool(b);
+	if (rc < 0)
+		(void)err_sys(e, rc, NULL, "disk '%s': cannot map its requests", c->id);
+	else
+		rc = disk_open(c, &d, e);
+	if (rc < 0) {
+		blk_free(&b->dev);
+		return rc;
+	}
+	use_disk(b, d);
+	describe(b);
+	limiter_init(&b->limiter, &c->limit, now_ns(b));
+	b->is_limited = limiter_is_limited(&b->limiter);
+	*ret = &b->dev;
+	return 0;
+}
+
+/* --- changing one --- */
+
+/* A request that is held was checked against the disk as it was. */
+static void disk_changed(struct blk *b)
+{
+	uint64_t capacity = b->disk->sectors;
+
+	b->lim.sectors = capacity;
+	if (b->held)
+		blk_request_check(&b->held->job.req, &b->lim, b->held->job.ranges);
+	virtio_config_write(
+		&b->dev, offsetof(struct virtio_blk_config, capacity), &capacity, sizeof(capacity));
+}
+
+int blk_rescan(struct virtio_device *dev, struct err *e)
+{
+	struct blk *b = blk_of(dev);
+	uint64_t before = b->disk->sectors;
+	int rc = disk_rescan(b->disk, e);
+
+	if (rc == 0 && b->disk->sectors != before)
+		disk_changed(b);
+	return rc;
+}
+
+int blk_replace(struct virtio_device *dev, const char *path, struct err *e)
+{
+	struct blk *b = blk_of(dev);
+	struct disk_config cfg = b->cfg;
+	struct disk *old = b->disk, *d = NULL;
+	int rc;
+
+	/* Its lock would stand against our own. */
+	if (disk_is_at(old, path))
+		return blk_rescan(dev, e);
+	cfg.path = path;
+	rc = disk_open(&cfg, &d, e);
+	if (rc < 0)
+		return rc;
+	use_disk(b, d);
+	disk_changed(b);
+	/* What is at work on it closes it at its end. */
+	if (old->inflight == 0)
+		disk_close(old);
+	return 0;
+}
+
+void blk_set_limit(struct virtio_device *dev, const struct limiter_config *limit)
+{
+	struct blk *b = blk_of(dev);
+
+	limiter_init(&b->limiter, limit, now_ns(b));
+	b->is_limited = limiter_is_limited(&b->limiter);
+	if (loop_op_is_pending(&b->timer))
+		loop_cancel(dev->loop, &b->timer);
+}
