@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "cmd_run_counters.h"
 #include "commands.h"
 #include "console.h"
 #include "footprint.h"
@@ -49,7 +50,8 @@ static uint64_t host_memory(void)
  */
 static int watch_signals(struct run *r, struct err *e)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT,
+		SIGUSR1 };
 	struct sigaction old;
 	sigset_t set;
 
@@ -66,6 +68,8 @@ static int watch_signals(struct run *r, struct err *e)
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	/* A reader of our output that goes away is an error of write, not the end of the guest. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* And an image that may not grow (RLIMIT_FSIZE) is an I/O error of the guest. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	return 0;
 }
 
@@ -93,6 +97,9 @@ static void take_signals(struct run *r)
 		} else if (info.ssi_signo == SIGCONT) {
 			terminal_resume();
 			console_resume(r->console);
+		} else if (info.ssi_signo == SIGUSR1) {
+			/* A disk was made larger or smaller. */
+			devices_rescan(&r->vm->devices);
 		} else {
 			r->ended_by = (int)info.ssi_signo;
 		}
@@ -192,11 +199,26 @@ static void write_timeline(const struct run *r)
 			strerror(errno));
 }
 
+static void write_counters(const struct run *r)
+{
+	int rc;
+
+	if (!r->options.counters || !r->vm)
+		return;
+	rc = cmd_run_write_counters(&r->vm->devices, r->options.counters);
+	if (rc < 0)
+		log_error("cannot write the counters to '%s': %s", r->options.counters,
+			strerror(-rc));
+}
+
 static void finish(struct run *r)
 {
 	uint64_t dropped;
 
 	/* The vCPUs are gone before the rest is written, so nothing is added behind our back. */
+	if (r->vm)
+		vm_quiet(r->vm);
+	write_counters(r);
 	vm_free(r->vm);
 	if (r->console) {
 		console_drain(r->console, DRAIN_MS, r->signal_fd);
@@ -215,6 +237,7 @@ static void finish(struct run *r)
 	loop_free(r->loop);
 	console_free(r->console);
 	fd_closep(&r->signal_fd);
+	options_free(&r->options);
 }
 
 static int status_of(enum vm_end end, const char *why)
@@ -264,12 +287,14 @@ int cmd_run(int argc, char **argv)
 	rc = options_parse_run(argc, argv, &r.options, &e);
 	if (rc == 0 && r.options.help) {
 		(void)fputs(options_run_help, stdout);
+		options_free(&r.options);
 		return 0;
 	}
 	if (rc == 0)
 		rc = config_check(&r.options.vm, host_memory(), &e);
 	if (rc < 0) {
 		log_error("%s", e.text);
+		options_free(&r.options);
 		return EXIT_USAGE;
 	}
 	if (r.options.verbose)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/parse.h"
@@ -43,12 +44,87 @@ static int check_memory(const struct vm_config *c, uint64_t host_mem, struct err
 	return 0;
 }
 
+static bool is_id(const char *id)
+{
+	size_t len = strlen(id);
+
+	return len >= 1 && len <= CONFIG_ID_MAX &&
+	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
+		       len;
+}
+
+static int check_ids(const struct vm_config *c, struct err *e)
+{
+	const char *id[CONFIG_DEVICES_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->ndisks; i++)
+		id[n++] = c->disk[i].id;
+	for (unsigned i = 0; i < c->nnets; i++)
+		id[n++] = c->net[i].id;
+	for (unsigned i = 0; i < n; i++) {
+		if (!is_id(id[i]))
+			return err_set(e, -EINVAL,
+				"'%s' cannot be the id of a device: 1 to %d letters, digits, '_' "
+				"or '-'",
+				id[i], CONFIG_ID_MAX);
+		for (unsigned j = 0; j < i; j++) {
+			if (strcmp(id[i], id[j]) == 0)
+				return err_set(e, -EINVAL, "two devices have the id '%s'", id[i]);
+		}
+	}
+	return 0;
+}
+
+/* What two network interfaces of a machine cannot share. */
+static int check_pair(const struct net_config *a, const struct net_config *b, struct err *e)
+{
+	if (a->has_mac && b->has_mac && memcmp(a->mac, b->mac, sizeof(a->mac)) == 0)
+		return err_set(e, -EINVAL, "network interfaces '%s' and '%s' have the same MAC",
+			a->id, b->id);
+	if (!a->tap && !b->tap && a->tap_fd == b->tap_fd)
+		return err_set(e, -EINVAL,
+			"network interfaces '%s' and '%s' have the same tap, descriptor %d", a->id,
+			b->id, a->tap_fd);
+	return 0;
+}
+
+static int check_devices(const struct vm_config *c, struct err *e)
+{
+	int rc = 0;
+
+	if (c->ndisks > CONFIG_DEVICES_MAX || c->nnets > CONFIG_DEVICES_MAX ||
+		c->ndisks + c->nnets > CONFIG_DEVICES_MAX)
+		return err_set(e, -EINVAL,
+			"%u disks and %u network interfaces are too many: a machine has room for "
+			"%d devices",
+			c->ndisks, c->nnets, CONFIG_DEVICES_MAX);
+	for (unsigned i = 0; i < c->nnets; i++) {
+		const struct net_config *n = &c->net[i];
+
+		if (n->has_mac && (n->mac[0] & 1))
+			return err_set(e, -EINVAL,
+				"the MAC of network interface '%s' is a multicast address: its "
+				"first "
+				"byte must be even",
+				n->id);
+		for (unsigned j = 0; j < i && rc == 0; j++)
+			rc = check_pair(&c->net[j], n, e);
+		if (rc < 0)
+			return rc;
+	}
+	return check_ids(c, e);
+}
+
 int config_check(const struct vm_config *c, uint64_t host_mem, struct err *e)
 {
+	int rc;
+
 	if (!c->kernel)
 		return err_set(e, -EINVAL, "no kernel given");
 	if (c->cpus < 1 || c->cpus > CONFIG_CPUS_MAX)
 		return err_set(e, -EINVAL, "%u vCPUs are out of range: a machine has 1 to %d",
 			c->cpus, CONFIG_CPUS_MAX);
-	return check_memory(c, host_mem, e);
+	rc = check_memory(c, host_mem, e);
+	return rc == 0 ? check_devices(c, e) : rc;
 }

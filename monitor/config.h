@@ -10,16 +10,27 @@
 
 #include "base/check.h"
 #include "core/mem.h"
+#include "virtio/blk.h"
+#include "virtio/net.h"
 #include "x86/boot.h"
 
 struct err;
 
-enum { CONFIG_CPUS_MAX = 32 };
+/* As many devices as there are interrupt pins that nobody else has. */
+enum { CONFIG_CPUS_MAX = 32, CONFIG_DEVICES_MAX = 18, CONFIG_ID_MAX = 64 };
 
 #define CONFIG_MEM_MIN     (16ULL << 20)
 #define CONFIG_MEM_MAX     (1ULL << 40)
 #define CONFIG_MEM_STEP    (1ULL << 20)
 #define CONFIG_MEM_DEFAULT (128ULL << 20)
+
+/* How the guest finds its devices. */
+enum describe {
+	DESCRIBE_AUTO,    /* ACPI; on the command line too where that says acpi=off */
+	DESCRIBE_ACPI,    /* ACPI only */
+	DESCRIBE_CMDLINE, /* virtio_mmio.device= only */
+	DESCRIBE_BOTH,
+};
 
 /* Strings are borrowed and outlive the machine. */
 struct vm_config {
@@ -30,6 +41,10 @@ struct vm_config {
 	uint64_t mem_size;
 	enum mem_pages pages;
 	bool prefault;
+	enum describe describe;
+	unsigned ndisks, nnets; /* together at most CONFIG_DEVICES_MAX */
+	struct disk_config disk[CONFIG_DEVICES_MAX];
+	struct net_config net[CONFIG_DEVICES_MAX];
 };
 
 /* The defaults: one CPU, 128M, the host's pages, everything else empty. */

@@ -18,13 +18,17 @@ struct run_options {
 	enum loop_backend loop;
 	bool help;
 	bool verbose;
-	bool timeline;             /* print it for people */
-	const char *timeline_json; /* file, or NULL */
-	uint64_t start_time_us;    /* CLOCK_MONOTONIC when the starter began, 0: not told */
+	bool timeline;                  /* print it for people */
+	const char *timeline_json;      /* file, or NULL */
+	const char *counters;           /* file for the devices' counters, or NULL */
+	uint64_t start_time_us;         /* CLOCK_MONOTONIC when the starter began, 0: not told */
+	char *text[CONFIG_DEVICES_MAX]; /* owned: what the strings of vm.disk and vm.net lie in */
 };
 
-/* argv[0] is the verb.  0, or -EINVAL with e naming the option. */
+/* argv[0] is the verb.  0, or -EINVAL with e naming the option, and then nothing is left behind. */
 MUST_CHECK int options_parse_run(int argc, char **argv, struct run_options *ret, struct err *e);
+
+void options_free(struct run_options *o);
 
 extern const char options_run_help[];
 

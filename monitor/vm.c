@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "bootline.h"
 #include "x86/layout.h"
 
 /* --- the end --- */
@@ -90,14 +91,22 @@ static int make_objects(void *ctx, struct err *e)
 static int load(struct vm *vm, struct err *e)
 {
 	const struct vm_config *c = &vm->cfg;
+	char cmdline[BOOTLINE_MAX];
 	struct boot_config boot = {
 		.kernel = c->kernel,
 		.initrd = c->initrd,
-		.cmdline = c->cmdline,
+		.cmdline = cmdline,
 		.protocol = c->protocol,
 		.machine = { .cpus = c->cpus },
 	};
+	int rc = devices_init(&vm->devices, c, &vm->mem, e);
 
+	if (rc == 0)
+		rc = bootline_compose(c, &vm->devices, cmdline, e);
+	if (rc < 0)
+		return rc;
+	if (bootline_wants_acpi(c))
+		devices_describe(&vm->devices, &boot.machine);
 	return boot_load(&vm->mem, &boot, &vm->group.entry, e);
 }
 
@@ -166,10 +175,14 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 	if (rc == 0)
 		rc = kvm_create_pit(&vm->group.kvm, e);
 	if (rc == 0)
+		rc = devices_connect(&vm->devices, &vm->group.kvm, e);
+	if (rc == 0)
 		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
 		return rc;
 	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
+	devices_add_to_bus(&vm->devices, &vm->machine.mmio);
+	devices_start(&vm->devices, l);
 	vm->has_machine = true;
 	(void)pthread_mutex_lock(&vm->end_lock);
 	vm->loop = l;
@@ -184,14 +197,22 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 	return 0;
 }
 
+void vm_quiet(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->cfg.cpus; i++)
+		vcpu_stop(&vm->vcpu[i]);
+	devices_close(&vm->devices);
+	for (unsigned i = 0; i < vm->cfg.cpus; i++)
+		vcpu_join(&vm->vcpu[i]);
+	devices_drain(&vm->devices);
+}
+
 void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
-	for (unsigned i = 0; i < vm->cfg.cpus; i++)
-		vcpu_stop(&vm->vcpu[i]);
-	for (unsigned i = 0; i < vm->cfg.cpus; i++)
-		vcpu_join(&vm->vcpu[i]);
+	vm_quiet(vm);
+	devices_fini(&vm->devices);
 	if (vm->has_machine)
 		machine_fini(&vm->machine);
 	vcpu_group_fini(&vm->group);

@@ -16,6 +16,7 @@
 #include "config.h"
 #include "core/loop.h"
 #include "core/mem.h"
+#include "devices.h"
 #include "machine.h"
 #include "timeline.h"
 #include "vcpu.h"
@@ -28,6 +29,7 @@ struct vm {
 	struct vm_config cfg;
 	struct guest_mem mem;
 	struct machine machine;
+	struct devices devices;
 	struct vcpu_group group;
 	struct vcpu vcpu[CONFIG_CPUS_MAX];
 	struct timeline *timeline;
@@ -44,7 +46,11 @@ struct vm {
 MUST_CHECK int vm_new(
 	const struct vm_config *c, struct timeline *t, struct vm **ret, struct err *e);
 
-/* Accepts NULL, in any state. */
+/* Ends all activity: vCPU threads are joined and no I/O is in flight, but everything is still there
+ * to be looked at.  In any state, also twice. */
+void vm_quiet(struct vm *vm);
+
+/* vm_quiet() and the rest.  Accepts NULL, in any state. */
 void vm_free(struct vm *vm);
 
 /* serial is where the console's bytes go.  When the machine ends, loop_stop(l) is called on l's

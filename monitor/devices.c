@@ -1,0 +1,180 @@
+/* The virtio devices of a machine (devices.h). */
+#include "devices.h"
+
+#include <errno.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "core/loop.h"
+#include "virtio/blk.h"
+#include "virtio/net.h"
+#include "x86/layout.h"
+
+/*
+ * One pin each, never shared.  Those of the I/O APIC alone come first: the lower ones are also the
+ * PICs', which costs KVM a second look at every interrupt.
+ */
+static const uint8_t pins[CONFIG_DEVICES_MAX] = { 16, 17, 18, 19, 20, 21, 22, 23, 5, 6, 7, 10, 11,
+	12, 13, 14, 15, 8 };
+
+static int add(struct devices *d, struct virtio_device *dev, const struct guest_mem *m,
+	const char *id, bool is_disk, struct err *e)
+{
+	struct device_slot *s = &d->slot[d->n];
+	int rc;
+
+	*s = (struct device_slot){ .dev = dev,
+		.id = id,
+		.base = LAYOUT_VIRTIO_BASE + d->n * LAYOUT_VIRTIO_LEN,
+		.gsi = pins[d->n],
+		.is_disk = is_disk };
+	/* From here on devices_fini() knows of it. */
+	d->n++;
+	dev->mem = m;
+	rc = virtio_mmio_init(&s->window, dev, e);
+	return rc;
+}
+
+int devices_init(
+	struct devices *d, const struct vm_config *c, const struct guest_mem *m, struct err *e)
+{
+	struct virtio_device *dev = NULL;
+	int rc = 0;
+
+	*d = (struct devices){ 0 };
+	INVARIANT(c->ndisks + c->nnets <= CONFIG_DEVICES_MAX);
+	for (unsigned i = 0; i < c->ndisks && rc == 0; i++) {
+		rc = blk_new(&c->disk[i], &dev, e);
+		if (rc == 0)
+			rc = add(d, dev, m, c->disk[i].id, true, e);
+	}
+	for (unsigned i = 0; i < c->nnets && rc == 0; i++) {
+		rc = net_new(&c->net[i], &dev, e);
+		if (rc == 0)
+			rc = add(d, dev, m, c->net[i].id, false, e);
+	}
+	if (rc < 0)
+		devices_fini(d);
+	return rc;
+}
+
+void devices_fini(struct devices *d)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		virtio_mmio_fini(&d->slot[i].window);
+		d->slot[i].dev->ops->free(d->slot[i].dev);
+	}
+	*d = (struct devices){ 0 };
+}
+
+void devices_describe(const struct devices *d, struct acpi_config *ret)
+{
+	_Static_assert((int)CONFIG_DEVICES_MAX <= (int)ACPI_SLOTS_MAX, "ACPI has room for all");
+	ret->nslots = d->n;
+	for (unsigned i = 0; i < d->n; i++)
+		ret->slot[i] = (struct acpi_slot){ .base = (uint32_t)d->slot[i].base,
+			.len = LAYOUT_VIRTIO_LEN,
+			.gsi = d->slot[i].gsi };
+}
+
+int devices_connect(const struct devices *d, const struct kvm *k, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < d->n && rc == 0; i++) {
+		const struct device_slot *s = &d->slot[i];
+
+		for (unsigned q = 0; q < s->dev->ops->nqueues && rc == 0; q++)
+			rc = kvm_add_ioeventfd(k, s->base + VIRTIO_MMIO_NOTIFY, sizeof(uint32_t), q,
+				s->window.queue[q].kick_fd, e);
+		if (rc == 0)
+			rc = kvm_add_irqfd(k, s->gsi, s->dev->irq_fd, e);
+		if (rc < 0)
+			err_prefix(e, "%s", s->dev->name);
+	}
+	return rc;
+}
+
+void devices_add_to_bus(struct devices *d, struct bus *mmio)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		/* The layout is ours: it overlaps nowhere. */
+		INVARIANT(bus_add(mmio, d->slot[i].base, LAYOUT_VIRTIO_LEN, &virtio_mmio_bus_ops,
+				  &d->slot[i].window) == 0);
+}
+
+void devices_start(struct devices *d, struct loop *l)
+{
+	d->loop = l;
+	for (unsigned i = 0; i < d->n; i++)
+		virtio_mmio_start(&d->slot[i].window, l);
+}
+
+void devices_close(struct devices *d)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		virtio_mmio_close(&d->slot[i].window);
+}
+
+/* --- the end --- */
+
+static bool is_idle(const struct device_slot *s)
+{
+	for (unsigned q = 0; q < s->dev->ops->nqueues; q++) {
+		if (loop_op_is_pending(&s->window.queue[q].watch))
+			return false;
+	}
+	return !s->dev->active;
+}
+
+static bool all_idle(const struct devices *d)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		if (!is_idle(&d->slot[i]))
+			return false;
+	}
+	return true;
+}
+
+/* The machine has ended and its driver with it. */
+static void on_drained(struct virtio_device *dev)
+{
+	dev->ops->reset(dev);
+	dev->active = false;
+}
+
+void devices_drain(struct devices *d)
+{
+	int rc = 0;
+
+	if (!d->loop)
+		return;
+	for (unsigned i = 0; i < d->n; i++) {
+		struct virtio_device *dev = d->slot[i].dev;
+		bool has_begun = dev->is_quiesced;
+
+		virtio_mmio_stop(&d->slot[i].window);
+		dev->quiesced = on_drained;
+		if (!dev->active || has_begun)
+			continue;
+		dev->is_quiesced = true;
+		dev->ops->quiesce(dev);
+	}
+	while (!all_idle(d) && (rc == 0 || rc == -EINTR))
+		rc = loop_turn(d->loop);
+	if (all_idle(d))
+		return;
+	/* What the kernel may still write to cannot be freed. */
+	log_error("the event loop failed while I/O was in flight");
+	d->n = 0;
+}
+
+void devices_rescan(struct devices *d)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		struct err e = { 0 };
+
+		if (d->slot[i].is_disk && blk_rescan(d->slot[i].dev, &e) < 0)
+			log_error("%s", e.text);
+	}
+}

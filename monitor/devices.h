@@ -1,0 +1,66 @@
+/*
+ * The virtio devices of a machine: each with its window, its interrupt and its place in the order
+ * in which the guest finds them.  Disks come first, then network interfaces, as they were given.
+ *
+ *     devices_init      opens files and taps, makes devices and windows
+ *     devices_connect   tells KVM their kicks and interrupts
+ *     devices_start     on the loop; from now on the guest may use them
+ *     devices_close     vCPUs that wait for a device go on
+ *     devices_drain     nothing is in flight any more
+ *     devices_fini
+ *
+ * All calls are for the loop's thread.
+ */
+#ifndef MVM_DEVICES_H
+#define MVM_DEVICES_H
+
+#include "config.h"
+#include "core/bus.h"
+#include "core/kvm.h"
+#include "virtio/mmio.h"
+#include "x86/acpi.h"
+
+struct err;
+struct loop;
+
+struct device_slot {
+	struct virtio_device *dev; /* owned */
+	struct virtio_mmio window;
+	const char *id; /* borrowed from the config */
+	gpa_t base;
+	uint32_t gsi;
+	bool is_disk;
+};
+
+struct devices {
+	unsigned n;
+	struct device_slot slot[CONFIG_DEVICES_MAX];
+	struct loop *loop; /* NULL until the start */
+};
+
+/* c and m outlive d.  0, or -errno with e filled and nothing left behind. */
+MUST_CHECK int devices_init(
+	struct devices *d, const struct vm_config *c, const struct guest_mem *m, struct err *e);
+
+/* Accepts a zeroed or half-built d; after devices_drain() where it was started. */
+void devices_fini(struct devices *d);
+
+/* What ACPI is to say of them. */
+void devices_describe(const struct devices *d, struct acpi_config *ret);
+
+/* KVM_IOEVENTFD for every queue and KVM_IRQFD for every device; before the first KVM_RUN. */
+MUST_CHECK int devices_connect(const struct devices *d, const struct kvm *k, struct err *e);
+
+/* Puts the windows on the bus. */
+void devices_add_to_bus(struct devices *d, struct bus *mmio);
+
+void devices_start(struct devices *d, struct loop *l);
+void devices_close(struct devices *d);
+
+/* Runs the loop until all I/O has ended: no vCPU runs any more. */
+void devices_drain(struct devices *d);
+
+/* Looks at the sizes of all disks again and tells the guest; what fails is logged. */
+void devices_rescan(struct devices *d);
+
+#endif
