@@ -223,6 +223,14 @@ static int on_vm(unsigned long request, void *arg)
 	case KVM_CREATE_IRQCHIP: return 0;
 	case KVM_CREATE_PIT2: memcpy(&t_kvm.pit, arg, sizeof(t_kvm.pit)); return 0;
 	case KVM_CREATE_VCPU: return new_vcpu();
+	case KVM_IOEVENTFD:
+		INVARIANT(t_kvm.nioeventfds < T_KVM_EVENTFDS);
+		memcpy(&t_kvm.ioeventfd[t_kvm.nioeventfds++], arg, sizeof(t_kvm.ioeventfd[0]));
+		return 0;
+	case KVM_IRQFD:
+		INVARIANT(t_kvm.nirqfds < T_KVM_EVENTFDS);
+		memcpy(&t_kvm.irqfd[t_kvm.nirqfds++], arg, sizeof(t_kvm.irqfd[0]));
+		return 0;
 	case KVM_IRQ_LINE:
 		if (t_kvm.nirq < ARRAY_SIZE(t_kvm.irq))
 			memcpy(&t_kvm.irq[t_kvm.nirq], arg, sizeof(t_kvm.irq[0]));

@@ -16,7 +16,7 @@
 /* The path at which the device is found. */
 #define T_KVM_PATH "/fake/kvm"
 
-enum { T_KVM_VCPUS = 32, T_KVM_TRACE = 1024, T_KVM_MSRS = 64 };
+enum { T_KVM_VCPUS = 32, T_KVM_TRACE = 1024, T_KVM_MSRS = 64, T_KVM_EVENTFDS = 64 };
 
 /* What a vCPU was told. */
 struct t_vcpu {
@@ -62,6 +62,9 @@ struct t_kvm {
 	struct kvm_pit_config pit;
 	unsigned nirq;
 	struct kvm_irq_level irq[64];
+	unsigned nioeventfds, nirqfds;
+	struct kvm_ioeventfd ioeventfd[T_KVM_EVENTFDS];
+	struct kvm_irqfd irqfd[T_KVM_EVENTFDS];
 	unsigned nvcpus;
 	struct t_vcpu vcpu[T_KVM_VCPUS];
 	int vm_fd;

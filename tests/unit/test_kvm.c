@@ -219,6 +219,55 @@ Test(kvm, a_vcpu_comes_with_its_shared_page)
 	kvm_close(&k);
 }
 
+Test(kvm, a_kick_is_a_write_of_one_value_at_one_address_and_no_other)
+{
+	struct kvm k = created();
+
+	t_int(kvm_add_ioeventfd(&k, 0xc0001050, 4, 2, 77, NULL), 0);
+	t_uint(t_kvm.nioeventfds, 1);
+	t_hex(t_kvm.ioeventfd[0].addr, 0xc0001050);
+	t_uint(t_kvm.ioeventfd[0].len, 4);
+	t_uint(t_kvm.ioeventfd[0].datamatch, 2);
+	t_int(t_kvm.ioeventfd[0].fd, 77);
+	/* Memory-mapped, and kept. */
+	t_hex(t_kvm.ioeventfd[0].flags, KVM_IOEVENTFD_FLAG_DATAMATCH);
+	kvm_close(&k);
+}
+
+Test(kvm, an_interrupt_is_an_edge_of_its_pin)
+{
+	struct kvm k = created();
+
+	t_int(kvm_add_irqfd(&k, 23, 78, NULL), 0);
+	t_uint(t_kvm.nirqfds, 1);
+	t_uint(t_kvm.irqfd[0].gsi, 23);
+	t_int(t_kvm.irqfd[0].fd, 78);
+	t_hex(t_kvm.irqfd[0].flags, 0); /* no resampling, not taken away */
+	kvm_close(&k);
+}
+
+Test(kvm, eventfds_that_kvm_refuses_are_errors_that_name_the_place)
+{
+	struct kvm k = created();
+	struct err e = { 0 };
+
+	t_kvm.fail_errno = ENOSPC;
+	t_kvm.fail_step = 1;
+	t_kvm_count(true);
+	t_int(kvm_add_ioeventfd(&k, 0xc0001050, 4, 0, 3, &e), -ENOSPC);
+	t_has(e.text, "KVM_IOEVENTFD");
+	t_has(e.text, "0xc0001050");
+	t_kvm.fail_errno = EBUSY;
+	t_kvm.fail_step = 1;
+	t_kvm_count(true);
+	t_int(kvm_add_irqfd(&k, 23, 3, &e), -EBUSY);
+	t_has(e.text, "KVM_IRQFD");
+	t_has(e.text, "GSI 23");
+	t_kvm_count(false);
+	t_uint(t_kvm.nioeventfds + t_kvm.nirqfds, 0);
+	kvm_close(&k);
+}
+
 /* Everything from open to the vCPU; the caller looks at what is left. */
 static int build(struct kvm *k, struct guest_mem *m, int *fd, struct kvm_run **run, struct err *e)
 {

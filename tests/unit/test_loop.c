@@ -24,18 +24,21 @@ TestSuite(loop, .timeout = T_SECONDS);
 static int refuse_queue, refuse_restrictions;
 static bool refuse_newest;
 
-int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
-int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+int __real_io_uring_queue_init_params(
+	unsigned entries, struct io_uring *ring, struct io_uring_params *p);
+int __wrap_io_uring_queue_init_params(
+	unsigned entries, struct io_uring *ring, struct io_uring_params *p);
 int __real_io_uring_register_restrictions(
 	struct io_uring *ring, struct io_uring_restriction *rule, unsigned n);
 int __wrap_io_uring_register_restrictions(
 	struct io_uring *ring, struct io_uring_restriction *rule, unsigned n);
 
-int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+int __wrap_io_uring_queue_init_params(
+	unsigned entries, struct io_uring *ring, struct io_uring_params *p)
 {
-	if (refuse_newest && (flags & IORING_SETUP_DEFER_TASKRUN))
+	if (refuse_newest && (p->flags & IORING_SETUP_DEFER_TASKRUN))
 		return -EINVAL;
-	return refuse_queue ? refuse_queue : __real_io_uring_queue_init(entries, ring, flags);
+	return refuse_queue ? refuse_queue : __real_io_uring_queue_init_params(entries, ring, p);
 }
 
 int __wrap_io_uring_register_restrictions(

@@ -1,6 +1,11 @@
 /* The command line of "mvm run". */
 #include "t.h"
 
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
 #include "base/err.h"
 #include "options.h"
 
@@ -36,6 +41,10 @@ Test(options, a_kernel_is_enough_and_the_rest_has_defaults)
 	t_int(o.loop, LOOP_AUTO);
 	t_int(o.vm.protocol, BOOT_AUTO);
 	t_false(o.help || o.verbose || o.timeline || o.timeline_json || o.start_time_us);
+	t_int(o.vm.describe, DESCRIBE_AUTO);
+	t_true(o.counters == NULL);
+	t_uint(o.vm.ndisks + o.vm.nnets, 0);
+	options_free(&o);
 }
 
 Test(options, every_option_is_taken_in_both_spellings)
@@ -94,6 +103,99 @@ Test(options, words_of_a_choice_stand_for_their_values)
 	}
 }
 
+Test(options, devices_keep_their_order_and_get_ids_where_they_have_none)
+{
+	struct run_options o;
+	struct err e = { 0 };
+
+	cr_assert(eq(int,
+			  PARSE(&o, &e, "--disk", "/a", "--net=tap0", "--kernel=/k",
+				  "--disk=/b,id=b,ro", "--disk=/c", "--net", "tap1,id=wan",
+				  "--net=tap2"),
+			  0),
+		"%s", e.text);
+	t_uint(o.vm.ndisks, 3);
+	t_uint(o.vm.nnets, 3);
+	t_str(o.vm.disk[0].path, "/a");
+	t_str(o.vm.disk[0].id, "disk0");
+	t_str(o.vm.disk[1].path, "/b");
+	t_str(o.vm.disk[1].id, "b");
+	t_true(o.vm.disk[1].read_only && !o.vm.disk[0].read_only && !o.vm.disk[2].read_only);
+	t_str(o.vm.disk[2].id, "disk2");
+	t_str(o.vm.net[0].tap, "tap0");
+	t_str(o.vm.net[0].id, "net0");
+	t_str(o.vm.net[1].id, "wan");
+	t_str(o.vm.net[2].id, "net2");
+	t_int(config_check(&o.vm, 0, NULL), 0);
+	options_free(&o);
+	options_free(&o); /* once more is allowed */
+	T_NO_LEAKS();
+}
+
+Test(options, the_words_of_a_device_are_the_callers_before_and_after)
+{
+	char disk[] = "--disk=/a,,b,id=x", net[] = "--net=tap0,id=y";
+	struct run_options o;
+
+	t_int(PARSE(&o, NULL, "--kernel=/k", disk, net), 0);
+	t_str(disk, "--disk=/a,,b,id=x");
+	memset(disk, 0, sizeof(disk));
+	memset(net, 0, sizeof(net));
+	t_str(o.vm.disk[0].path, "/a,b");
+	t_str(o.vm.net[0].id, "y");
+	options_free(&o);
+}
+
+Test(options, as_many_devices_as_there_is_room_for_and_not_one_more)
+{
+	for (int n = CONFIG_DEVICES_MAX; n <= CONFIG_DEVICES_MAX + 1; n++) {
+		char *argv[CONFIG_DEVICES_MAX + 4] = { (char *)"run", (char *)"--kernel=/k" };
+		struct run_options o;
+		struct err e = { 0 };
+
+		for (int i = 0; i < n; i++)
+			argv[2 + i] = (char *)(i % 2 ? "--net=tap0" : "--disk=/d");
+		if (n == CONFIG_DEVICES_MAX) {
+			t_int(options_parse_run(2 + n, argv, &o, &e), 0);
+			t_str(o.vm.disk[8].id, "disk8");
+			t_int(config_check(&o.vm, 0, NULL), 0);
+			options_free(&o);
+		} else {
+			t_int(options_parse_run(2 + n, argv, &o, &e), -EINVAL);
+			t_has(e.text, "room for 18");
+		}
+	}
+	T_NO_LEAKS();
+}
+
+Test(options, what_was_read_of_devices_goes_when_a_later_option_is_wrong)
+{
+	struct run_options o;
+
+	t_int(PARSE(&o, NULL, "--kernel=/k", "--disk=/a", "--net=tap0", "--disk=/b,bad"), -EINVAL);
+	t_int(PARSE(&o, NULL, "--kernel=/k", "--disk=/a", "--net=tap0", "--net="), -EINVAL);
+	t_int(PARSE(&o, NULL, "--kernel=/k", "--disk=/a", "--nonsense"), -EINVAL);
+	t_int(PARSE(&o, NULL, "--disk=/a"), -EINVAL);
+	T_NO_LEAKS();
+}
+
+Test(options, devices_are_described_and_counted_as_is_said)
+{
+	static const struct {
+		const char *arg;
+		enum describe want;
+	} rows[] = { { "--describe=auto", DESCRIBE_AUTO }, { "--describe=acpi", DESCRIBE_ACPI },
+		{ "--describe=cmdline", DESCRIBE_CMDLINE }, { "--describe=both", DESCRIBE_BOTH } };
+	struct run_options o;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		t_row_int(rows[i].arg,
+			PARSE(&o, NULL, "--kernel=/k", (char *)rows[i].arg, "--counters", "/c"), 0);
+		t_row_int(rows[i].arg, o.vm.describe, rows[i].want);
+		t_str(o.counters, "/c");
+	}
+}
+
 Test(options, help_needs_no_kernel)
 {
 	struct run_options o;
@@ -125,6 +227,12 @@ Test(options, bad_usage_is_refused_with_the_option_named)
 		{ { "--kernel=/k", "--pages=1g" }, { "--pages '1g'", "host, 4k, thp, 2m" } },
 		{ { "--kernel=/k", "--loop=select" }, { "--loop 'select'", "auto, uring, epoll" } },
 		{ { "--kernel=/k", "--boot=bios" }, { "--boot 'bios'", "auto, pvh, linux64" } },
+		{ { "--kernel=/k", "--describe=dsdt" },
+			{ "--describe 'dsdt'", "auto, acpi, cmdline, both" } },
+		{ { "--kernel=/k", "--counters" }, { "--counters", "needs a value" } },
+		{ { "--kernel=/k", "--disk" }, { "--disk", "needs a value" } },
+		{ { "--kernel=/k", "--disk=/d,rw" }, { "--disk /d", "'rw'" } },
+		{ { "--kernel=/k", "--net=tap0,mtu=1" }, { "--net tap0", "'mtu=1'" } },
 		{ { "--kernel=/k", "--start-time-us=0" }, { "--start-time-us", "microseconds" } },
 	};
 
@@ -142,6 +250,36 @@ Test(options, bad_usage_is_refused_with_the_option_named)
 	}
 }
 
+/* Before anything of ours is open: later a number that the caller has not opened may be one of
+ * ours, and that may be a character device too. */
+Test(options, a_descriptor_of_a_tap_is_open_and_a_device)
+{
+	int null = open("/dev/null", O_RDWR), file = memfd_create("file", 0), pipes[2], closed;
+	struct run_options o;
+	struct err e = { 0 };
+	char arg[64];
+
+	t_int(pipe(pipes), 0);
+	closed = dup(null);
+	(void)close(closed);
+	(void)snprintf(arg, sizeof(arg), "--net=fd=%d,id=lan", null);
+	cr_assert(eq(int, PARSE(&o, &e, "--kernel=/k", arg), 0), "%s", e.text);
+	t_int(o.vm.net[0].tap_fd, null);
+	t_true(o.vm.net[0].tap == NULL);
+	options_free(&o);
+	for (unsigned i = 0; i < 4; i++) {
+		const int bad[] = { file, pipes[0], closed, INT_MAX };
+
+		(void)snprintf(arg, sizeof(arg), "--net=fd=%d,id=lan", bad[i]);
+		t_row_int(arg, PARSE(&o, &e, "--kernel=/k", arg), -EINVAL);
+		(void)snprintf(arg, sizeof(arg), "--net fd=%d: not an open tap descriptor", bad[i]);
+		t_row_has(arg, e.text, arg);
+	}
+	/* None was touched. */
+	t_true(fcntl(file, F_GETFD) == 0 && fcntl(pipes[0], F_GETFD) == 0);
+	t_true(fcntl(null, F_GETFD) == 0 && !(fcntl(null, F_GETFL) & O_NONBLOCK));
+}
+
 Test(options, a_second_call_starts_over)
 {
 	struct run_options o;
@@ -155,8 +293,9 @@ Test(options, a_second_call_starts_over)
 Test(options, the_help_names_every_option_and_fits_a_screen)
 {
 	static const char *const names[] = { "--kernel", "--initrd", "--cmdline", "--cpus", "--mem",
-		"--pages", "--prefault", "--boot", "--loop", "--timeline", "--timeline-json",
-		"--start-time-us", "--verbose", "--help" };
+		"--pages", "--prefault", "--boot", "--describe", "--disk", "--net", "--counters",
+		"--loop", "--timeline", "--timeline-json", "--start-time-us", "--verbose",
+		"--help" };
 	unsigned lines = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)

@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "t_image.h"
-#include "t_kvm.h"
+#include "t_machine.h"
 #include "vm.h"
 #include "x86/layout.h"
 
@@ -36,68 +36,9 @@ static void setup(void)
 	config.mem_size = 32 * MIB;
 }
 
-static void no_tx(void *ctx, uint8_t byte)
+static void run_machine(struct t_outcome *o)
 {
-	(void)ctx;
-	(void)byte;
-}
-
-static void no_room(void *ctx)
-{
-	(void)ctx;
-}
-
-static const struct serial_host serial = { no_tx, no_room, NULL };
-
-/* What one machine went through. */
-struct outcome {
-	int rc;
-	struct err e;
-	enum vm_end end;
-	char why[VM_WHY_MAX];
-	struct timeline t;
-};
-
-/* Builds a machine, runs it until it ends (KVM_RUN is t_kvm.on_run), and takes it apart. */
-static void run_machine(struct outcome *o)
-{
-	struct loop *l = NULL;
-	struct vm *vm = NULL;
-
-	memset(o, 0, sizeof(*o));
-	t_kvm_count(true);
-	o->rc = vm_new(&config, &o->t, &vm, &o->e);
-	if (o->rc == 0)
-		o->rc = loop_new(LOOP_EPOLL, &l, NULL, &o->e);
-	if (o->rc == 0)
-		o->rc = vm_start(vm, l, &serial, &o->e);
-	t_kvm_count(false);
-	if (o->rc == 0) {
-		o->rc = loop_run(l);
-		o->end = vm_end(vm, o->why);
-	}
-	vm_free(vm);
-	loop_free(l);
-}
-
-/* The guest: one write to a port, as data in the shared page. */
-static int guest_writes(struct t_vcpu *v, uint16_t port, uint8_t value)
-{
-	v->run->exit_reason = KVM_EXIT_IO;
-	v->run->io.direction = KVM_EXIT_IO_OUT;
-	v->run->io.port = port;
-	v->run->io.size = 1;
-	v->run->io.count = 1;
-	v->run->io.data_offset = 4096;
-	((uint8_t *)v->run)[4096] = value;
-	return 0;
-}
-
-static int wait_for_kick(struct t_vcpu *v)
-{
-	while (!READ_ONCE(v->run->immediate_exit))
-		(void)usleep(100);
-	return -EINTR;
+	t_machine_run(o, &config, LOOP_EPOLL, NULL);
 }
 
 /* The boot CPU ends the machine; the others are in the guest until they are kicked. */
@@ -108,12 +49,12 @@ static bool is_boot(const struct t_vcpu *v)
 
 static int power_off(struct t_vcpu *v)
 {
-	return is_boot(v) ? guest_writes(v, LAYOUT_ACPI_PM, 0x34) : wait_for_kick(v);
+	return is_boot(v) ? t_machine_out(v, LAYOUT_ACPI_PM, 0x34) : t_machine_wait(v);
 }
 
 static int reset(struct t_vcpu *v)
 {
-	return is_boot(v) ? guest_writes(v, LAYOUT_I8042_COMMAND, 0xfe) : wait_for_kick(v);
+	return is_boot(v) ? t_machine_out(v, LAYOUT_I8042_COMMAND, 0xfe) : t_machine_wait(v);
 }
 
 static int triple_fault(struct t_vcpu *v)
@@ -153,7 +94,7 @@ Test(vm, a_guest_that_does_something_ends_its_machine_and_the_reason_is_told)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct outcome o;
+		struct t_outcome o;
 
 		t_kvm_init();
 		t_kvm.on_run = rows[i].guest;
@@ -169,7 +110,7 @@ Test(vm, machines_of_any_number_of_cpus_run_and_end)
 	static const unsigned cpus[] = { 1, 2, 3, 8, 32 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++) {
-		struct outcome o;
+		struct t_outcome o;
 
 		t_kvm_init();
 		t_kvm.on_run = power_off;
@@ -206,7 +147,7 @@ Test(vm, a_running_machine_may_be_ended_from_outside_and_the_first_reason_wins)
 	config.cpus = 2;
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	t_int(loop_new(LOOP_EPOLL, &l, NULL, NULL), 0);
-	t_int(vm_start(vm, l, &serial, NULL), 0);
+	t_int(vm_start(vm, l, &t_no_console, NULL), 0);
 	t_int(vm_end(vm, NULL), VM_RUNNING);
 	vm_stop(vm, VM_STOPPED, "because");
 	vm_stop(vm, VM_CRASHED, "too late");
@@ -228,7 +169,7 @@ Test(vm, a_machine_that_runs_may_be_freed)
 	config.cpus = 3;
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	t_int(loop_new(LOOP_EPOLL, &l, NULL, NULL), 0);
-	t_int(vm_start(vm, l, &serial, NULL), 0);
+	t_int(vm_start(vm, l, &t_no_console, NULL), 0);
 	run_for(l, 1000000);
 	vm_free(vm);
 	loop_free(l);
@@ -261,7 +202,7 @@ Test(vm, a_machine_may_be_ended_before_it_starts)
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	vm_stop(vm, VM_STOPPED, "changed my mind");
 	t_int(loop_new(LOOP_EPOLL, &l, NULL, NULL), 0);
-	t_int(vm_start(vm, l, &serial, NULL), 0);
+	t_int(vm_start(vm, l, &t_no_console, NULL), 0);
 	t_int(loop_run(l), 0);
 	t_int(vm_end(vm, why), VM_STOPPED);
 	t_str(why, "changed my mind");
@@ -273,7 +214,7 @@ Test(vm, a_machine_may_be_ended_before_it_starts)
 
 Test(vm, memory_slots_come_before_the_interrupt_controllers_and_those_before_vcpus)
 {
-	struct outcome o;
+	struct t_outcome o;
 
 	t_kvm.on_run = power_off;
 	run_machine(&o);
@@ -288,7 +229,7 @@ Test(vm, memory_slots_come_before_the_interrupt_controllers_and_those_before_vcp
 
 Test(vm, only_the_boot_cpu_has_entry_registers)
 {
-	struct outcome o;
+	struct t_outcome o;
 	unsigned entered = 0;
 
 	t_kvm.on_run = power_off;
@@ -309,7 +250,7 @@ Test(vm, only_the_boot_cpu_has_entry_registers)
 
 Test(vm, memory_above_the_hole_is_a_slot_of_its_own)
 {
-	struct outcome o;
+	struct t_outcome o;
 
 	t_kvm.on_run = power_off;
 	config.mem_size = 4096 * MIB;
@@ -322,7 +263,7 @@ Test(vm, memory_above_the_hole_is_a_slot_of_its_own)
 
 Test(vm, an_unknown_tsc_frequency_is_no_failure)
 {
-	struct outcome o;
+	struct t_outcome o;
 
 	t_kvm.on_run = power_off;
 	t_kvm.tsc_khz = -1;
@@ -333,7 +274,7 @@ Test(vm, an_unknown_tsc_frequency_is_no_failure)
 
 Test(vm, the_timeline_has_its_points_in_order)
 {
-	struct outcome o;
+	struct t_outcome o;
 
 	t_kvm.on_run = power_off;
 	run_machine(&o);
@@ -362,7 +303,7 @@ Test(vm, a_machine_without_kvm_or_kernel_is_an_error_and_leaves_nothing)
 	unsigned threads = t_count_threads(), fds = t_count_fds();
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct outcome o;
+		struct t_outcome o;
 
 		t_kvm_init();
 		config.cpus = 4;
@@ -381,7 +322,7 @@ Test(vm, a_machine_without_kvm_or_kernel_is_an_error_and_leaves_nothing)
 
 Test(vm, more_cpuid_leaves_than_there_is_room_for_is_an_error)
 {
-	struct outcome o;
+	struct t_outcome o;
 
 	t_kvm.cpuid_entries = KVM_CPUID_MAX;
 	run_machine(&o);
@@ -396,7 +337,7 @@ Test(vm, more_cpuid_leaves_than_there_is_room_for_is_an_error)
 
 Test(vm, a_refused_msr_is_an_error)
 {
-	struct outcome o;
+	struct t_outcome o;
 
 	t_kvm.msrs_refused = 1;
 	config.cpus = 2;
@@ -412,7 +353,7 @@ Test(vm, a_refused_msr_is_an_error)
 static void fail_each_step(unsigned cpus, int code)
 {
 	unsigned threads = t_count_threads(), fds = t_count_fds(), step = 0;
-	struct outcome o = { .rc = -1 };
+	struct t_outcome o = { .rc = -1 };
 
 	config.cpus = cpus;
 	while (o.rc < 0 && step < 500) {
