@@ -184,3 +184,20 @@ killed() {
 	expect_status 0
 }
 test_case any-kvm 'hostile: SIGKILL, and the next one starts' killed
+
+rogue() {
+	head -c 1M /dev/zero >victim
+	head -c 1M /dev/zero | tr '\0' '\1' >bystander
+	sha256sum victim bystander >before
+	guest rogue --disk victim --disk bystander --counters counters "$@" </dev/null
+	expect_status 0
+	expect_out '^the rogue is done$'
+	sha256sum --quiet -c before || fail "the disks have changed"
+	expect_err "disk 'disk0': the driver .* \(virtio 1\.2, 2\.7\.[0-9.]+\); the device needs a reset"
+	! grep -a "disk 'disk1'" err || fail "the bystander broke a rule"
+	# A budget for lines that a guest causes.
+	[ "$(wc -l <err)" -lt 40 ] || fail "$(wc -l <err) lines in the log"
+	grep -q '"disk1":.*"errors":0.*"rule_breaks":0' counters || fail "the bystander's counters: $(cat counters)"
+}
+test_case any-kvm 'hostile: a driver that breaks every rule, one after the other' rogue
+test_case any-kvm 'hostile: a driver that breaks every rule, without io_uring' rogue --loop epoll

@@ -95,9 +95,6 @@ orphaned() {
 	within 5 gone || fail "still there"
 	expect_silence
 }
-gone() {
-	! kill -0 "$pid" 2>/dev/null || grep -q '^State:.*Z' "/proc/$pid/status"
-}
 test_case any-kvm 'signal: SIGTSTP does not stop an orphaned process group' orphaned
 
 # --- descriptors ---

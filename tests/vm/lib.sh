@@ -2,7 +2,8 @@
 # shellcheck disable=SC2034 # status and pid are for the tests
 # What the tests of tests/vm and tests/hostile are written with.  Each runs in a folder of its own, as a subshell:
 # a failed check prints what was seen and ends it.  Set for them: MVM (the program), GUESTS (the tiny guests and
-# helpers), KERNEL and CLOUD (folders with Linux kernels, for tests that need linux-kvm).
+# helpers), KERNEL and CLOUD (folders with Linux kernels, for tests that need linux-kvm), USERLAND (root file systems, for
+# tests that need userland).
 
 case_needs=()
 case_names=()
@@ -11,6 +12,7 @@ case_calls=()
 # test_case NEEDS NAME FUNCTION [ARGUMENT]... : NEEDS is a list, in quotes, of
 #   any-kvm     a /dev/kvm, be it one that emulates the guest's instructions
 #   linux-kvm   a /dev/kvm that runs Linux
+#   userland    the file systems of tests/guest/userland
 #   root        to be root
 #   lab         the lab itself, for changes that a test must not make to a host
 test_case() {
@@ -32,11 +34,11 @@ fail() {
 	exit 1
 }
 
-# --- running mvm to its end: status, and the files out and err ---
+# --- running mvm to its end, within $seconds: status, and the files out and err ---
 
 mvm() {
 	status=0
-	timeout -k 5 60 "$MVM" "$@" >out 2>err || status=$?
+	timeout -k 5 "${seconds:-60}" "$MVM" "$@" >out 2>err || status=$?
 }
 
 run() {
@@ -94,7 +96,7 @@ alive() {
 
 gone() {
 	# A zombie that we have not waited for is gone, too.
-	[ ! -e "/proc/$pid" ] || grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null
+	[ ! -e "/proc/$pid" ] || grep -qs '^State:.*Z' "/proc/$pid/status"
 }
 
 # end_by SIGNAL SECONDS: sends it, and mvm dies by this very signal in time.
