@@ -90,7 +90,7 @@ need_packages() {
 
 # What building mvm needs, and what building its tests needs beside it.
 # shellcheck disable=SC2034  # for the scripts that source this
-MVM_BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjansson-dev)
+MVM_BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjansson-dev node-llhttp)
 # shellcheck disable=SC2034
 MVM_TEST_PACKAGES=(libcriterion-dev cpio busybox-static fio iperf3 ethtool squashfs-tools e2fsprogs iproute2 util-linux kmod)
 
