@@ -67,3 +67,12 @@ int io_read_text(const char *path, char *buf, size_t len)
 	buf[got] = '\0';
 	return (int)got;
 }
+
+int io_open_sink(const char *path)
+{
+	/* Read and write: a FIFO without a reader refuses one that only writes, and a reader that
+	 * goes away is no error then. */
+	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : fd;
+}

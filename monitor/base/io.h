@@ -22,4 +22,11 @@ MUST_CHECK int io_write_full(int fd, const void *buf, size_t len);
  */
 MUST_CHECK int io_read_text(const char *path, char *buf, size_t len);
 
+/*
+ * Opens what lines are appended to without ever waiting: a file, made (0600) where it is not there,
+ * or a FIFO, which needs no reader.  The descriptor is non-blocking and close-on-exec, or it is
+ * -errno: -EISDIR for a folder.
+ */
+MUST_CHECK int io_open_sink(const char *path);
+
 #endif
