@@ -26,6 +26,7 @@
 #include "base/err.h"
 #include "config.h"
 #include "console.h"
+#include "core/job.h"
 #include "events.h"
 #include "timeline.h"
 #include "vm.h"
@@ -92,6 +93,10 @@ struct serial_spec {
 
 /* --- the instance --- */
 
+/* Told how something that takes time has ended; e is NULL when rc is 0.  Never from inside the call
+ * that began it. */
+typedef void instance_done_fn(void *ctx, int rc, const struct err *e);
+
 enum { INSTANCE_ID_MAX = 64 };
 
 struct instance_host {
@@ -107,6 +112,7 @@ struct instance_config {
 	const char *kvm_path;
 	int console_in, console_out; /* descriptors, borrowed; -1: none */
 	bool has_keys;               /* Ctrl-A on console_in is ours */
+	bool opens_late;             /* files and taps are opened at the start, beside other work */
 	uint64_t host_mem;           /* bytes of RAM and swap, 0: unknown */
 	struct instance_host host;
 };
@@ -139,11 +145,23 @@ struct instance {
 	struct loop *loop;
 	struct console *console;
 	struct vm *vm; /* NULL until the start */
+	/* private */
+	instance_done_fn *change_done; /* of what is_changing says */
+	void *change_ctx;
+	struct loop_post change_post; /* for a change that was none */
+	struct job patch_job;
+	struct instance_patch *patch;
 };
 
-/* 0, or -errno with e filled: -EINVAL for a bad id.  l and everything in c outlive it. */
-MUST_CHECK int instance_new(
-	struct loop *l, const struct instance_config *c, struct instance **ret, struct err *e);
+/* 0, or -errno with e filled: -EINVAL for a bad id.  Everything in c outlives it. */
+MUST_CHECK int instance_new(const struct instance_config *c, struct instance **ret, struct err *e);
+
+/* Gives it its loop and its console, once; before instance_start() and instance_put_serial().  l
+ * outlives it, but does not run any more when it is freed. */
+MUST_CHECK int instance_use_loop(struct instance *in, struct loop *l, struct err *e);
+
+/* Ends all activity, as vm_quiet() does. */
+void instance_quiet(struct instance *in);
 
 /* Ends what still runs.  Accepts NULL.  Not from inside a callback of the loop. */
 void instance_free(struct instance *in);
@@ -173,13 +191,16 @@ struct start_options {
 	bool roots_first_disk; /* as "mvm run" does it: see VM_ROOT_AUTO */
 };
 
-/* Ready to run or running when it returns 0; a failed start can be mended and tried again. */
-MUST_CHECK int instance_start(
+/*
+ * Makes the machine, without a loop yet: for a caller who has other things to do while the vCPUs'
+ * threads set themselves up.  instance_start() does it where it was not done.
+ */
+MUST_CHECK int instance_build(
 	struct instance *in, const struct start_options *options, struct err *e);
 
-/* Told how something that takes time has ended; e is NULL when rc is 0.  Never from inside the call
- * that began it. */
-typedef void instance_done_fn(void *ctx, int rc, const struct err *e);
+/* The guest runs when it returns 0.  A failed start can be mended and tried again. */
+MUST_CHECK int instance_start(
+	struct instance *in, const struct start_options *options, struct err *e);
 
 /*
  * These begin something and return 0, and done is called later, also when the machine ends
