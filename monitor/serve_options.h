@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "core/loop.h"
 
 struct err;
@@ -22,16 +23,6 @@ enum { EXIT_BAD_CONFIG = 152, EXIT_BAD_ARGUMENTS = 153 };
 
 #define SERVE_DEFAULT_SOCKET "/run/firecracker.socket"
 #define SERVE_DEFAULT_ID     "anonymous-instance"
-
-/* Severity, least first.  A line is written when its level is at most this. */
-enum serve_level {
-	SERVE_LEVEL_OFF,
-	SERVE_LEVEL_ERROR,
-	SERVE_LEVEL_WARNING,
-	SERVE_LEVEL_INFO,
-	SERVE_LEVEL_DEBUG,
-	SERVE_LEVEL_TRACE,
-};
 
 /* What is asked for instead of a machine; the first of these that is given counts. */
 enum serve_info {
@@ -50,10 +41,10 @@ struct serve_options {
 	unsigned api_mode;    /* permission bits of the socket, 0 to 0777; 0600 */
 	const char *id;       /* 1 to 64 letters, digits, '-' */
 	const char *config_file;
-	bool no_api; /* with config_file only, and then without has_api_sock */
+	bool no_api; /* with config_file only; api_sock is not used then */
 	bool boot_timer;
 	const char *log_path; /* NULL: stdout */
-	enum serve_level level;
+	enum log_level level; /* LOG_INFO */
 	bool has_level;
 	const char *module; /* prefix of the origins that are logged; NULL: all */
 	bool show_level, show_log_origin;
@@ -66,8 +57,8 @@ struct serve_options {
 };
 
 /*
- * argv[0] is not looked at.  0; or the exit status, EXIT_BAD_ARGUMENTS or EXIT_BAD_CONFIG, with e
- * naming the flag.
+ * argv[0] is not looked at.  "--help" and "--version" count whatever stands beside them.  0; or the
+ * exit status, EXIT_BAD_ARGUMENTS or EXIT_BAD_CONFIG, with e naming the flag.
  */
 MUST_CHECK int serve_options_parse(int argc, char **argv, struct serve_options *ret, struct err *e);
 
