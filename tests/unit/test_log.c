@@ -375,6 +375,7 @@ Test(log, what_could_end_a_line_or_move_a_cursor_is_escaped)
 			"\\x9b2J\\xff" },              /* and as one byte */
 		{ "\xc0\x8a", "\\xc0\\x8a" },          /* overlong newline */
 		{ "\xe0\x80\x8a", "\\xe0\\x80\\x8a" }, /* likewise */
+		{ "\xe0\x83\xbc", "\\xe0\\x83\\xbc" }, /* an overlong letter */
 		{ "\xed\xa0\x80", "\\xed\\xa0\\x80" }, /* a surrogate */
 		{ "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80" },
 		{ "\xe2\x82", "\\xe2\\x82" }, /* cut off */
