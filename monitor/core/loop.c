@@ -17,6 +17,7 @@ struct loop {
 	const struct loop_backend_ops *ops;
 	void *backend;
 	bool stopped;
+	uint64_t served;               /* calls of done */
 	uint64_t now_ns;               /* 0: not read in this round */
 	struct loop_tail *tail, **end; /* deferred work, in order */
 	struct loop_op wake;           /* poll of wake_fd, always submitted */
@@ -128,6 +129,11 @@ uint64_t loop_now_ns(struct loop *l)
 	return l->now_ns;
 }
 
+uint64_t loop_served(const struct loop *l)
+{
+	return l->served;
+}
+
 int loop_turn(struct loop *l)
 {
 	int rc;
@@ -229,11 +235,13 @@ static void submit(struct loop *l, struct loop_op *op, enum loop_kind kind)
 void loop_complete(struct loop_op *op, int res)
 {
 	op->kind = LOOP_IDLE;
+	op->loop->served++;
 	op->done(op, res);
 }
 
 void loop_signal(struct loop_op *op)
 {
+	op->loop->served++;
 	op->done(op, 0);
 }
 

@@ -126,6 +126,10 @@ void loop_defer(struct loop *l, struct loop_tail *tail);
 /* CLOCK_MONOTONIC in ns, read at most once in a round of completions. */
 uint64_t loop_now_ns(struct loop *l);
 
+/* How often done was called so far, by the loop's own wake-ups for posts as well: for work that
+ * makes way for others, to see whether there are any. */
+uint64_t loop_served(const struct loop *l);
+
 /* After ns nanoseconds of CLOCK_MONOTONIC: res 0. */
 void loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns);
 
