@@ -97,8 +97,9 @@ test_case '' 'api: a socket that is in use or left over is refused' socket_in_us
 
 socket_paths() {
 	local long
-	long=$(printf '%0200d' 0)
+	long=$(printf '%0300d' 0)
 	serve_fails 1 "Failed to open the API socket at: $long" --api-sock "$long"
+	serve_fails 1 'Failed to open the API socket at: 0/0/0' --api-sock "$(printf '0/%.0s' {1..2500})s"
 	serve_fails 1 'Failed to open the API socket at: missing/s' --api-sock missing/s
 	mkdir folder
 	serve_fails 1 'Failed to open the API socket at: folder' --api-sock folder
@@ -108,11 +109,12 @@ socket_paths() {
 	serve_fails 1 'Failed to open the API socket at: file/s' --api-sock file/s
 	ln -s nowhere link
 	serve_fails 1 'Failed to open the API socket at: link' --api-sock link
-	# As long as it may be.
-	long=$(printf '%0107d' 0)
-	"$MVM" serve --api-sock "$long" >out 2>err </dev/null &
+	[ ! -e nowhere ] || fail "it followed the link"
+	# Longer than the address of a socket may be.
+	long=$(printf '%0200d' 0)
+	env --default-signal "$MVM" serve --api-sock "$long" >out 2>err </dev/null &
 	pid=$!
-	within 10 test -S "$long" || fail "107 bytes are too many for it"
+	within 10 test -S "$long" || fail "200 bytes are too many for it"
 	end_serve
 }
 test_case '' 'api: a socket whose path is too long, in a missing folder, a folder, a file, a link' socket_paths
