@@ -7,7 +7,9 @@
  *
  * In JSON, counters are what was added since the last line, and stores (latencies and the like) are
  * absolute; in text all are absolute, as OpenMetrics wants them.  A line that cannot be written at
- * once is lost and counted; it is never waited for.
+ * once is lost and counted; it is never waited for, and the next line tells what it would have
+ * told. Readers see whole lines only: where a full FIFO or disk took a part of one, the rest goes
+ * before the next.
  *
  * The loop's thread.
  */
@@ -34,7 +36,7 @@ struct metrics_sources {
 	const struct api_counters *api;
 	const struct server *server;
 	uint64_t start_time_us, start_time_cpu_us,
-		parent_cpu_time_us; /* 0: not told by a starter */
+		parent_cpu_time_us; /* CLOCK_MONOTONIC, CPU times; 0: not told by a starter */
 };
 
 struct metrics_config {
@@ -44,18 +46,29 @@ struct metrics_config {
 	const char *const *property; /* name, value, name, value, ... */
 };
 
+/* from is copied.  0 or -ENOMEM with e filled. */
 MUST_CHECK int metrics_new(
 	struct loop *l, const struct metrics_sources *from, struct metrics **ret, struct err *e);
-void metrics_free(struct metrics *m); /* accepts NULL; writes nothing */
 
-/* Once.  -EALREADY the second time; -errno with e naming the path.  A file is made and appended to;
- * a FIFO is never waited for. */
+/* Writes nothing.  When the loop has been freed: it has the timer until then.  Accepts NULL. */
+void metrics_free(struct metrics *m);
+
+/* The server, which is made later; NULL: it is gone. */
+void metrics_set_server(struct metrics *m, const struct server *server);
+
+/*
+ * Once it has succeeded, -EALREADY.  -errno with e naming the path; -EINVAL for properties that are
+ * not UTF-8.  A file is made and appended to; a FIFO is never waited for (io_open_sink()).  c may
+ * go afterwards.
+ */
 MUST_CHECK int metrics_open(struct metrics *m, const struct metrics_config *c, struct err *e);
 
-/* The machine has started: a line now and every METRICS_PERIOD_S.  While it is paused none. */
+/* The machine has started: a line now and every METRICS_PERIOD_S.  While it is paused, and once it
+ * has ended, none.  Only the first call counts. */
 void metrics_start(struct metrics *m);
 
-/* A line now.  0; -ENOENT when there is no file; -errno with e filled when it is lost. */
+/* A line now.  0; -ENOENT, with e as it was, when there is no file; -errno with e filled when the
+ * line is lost. */
 MUST_CHECK int metrics_flush(struct metrics *m, struct err *e);
 
 /* The line that would be written, without a newline, malloc'ed; the deltas begin anew.  NULL: no
@@ -65,7 +78,7 @@ char *metrics_json(struct metrics *m, size_t *ret_len);
 /* OpenMetrics 1.0 text, malloc'ed, ends with "# EOF\n".  NULL: no memory. */
 char *metrics_text(struct metrics *m, size_t *ret_len);
 
-/* Once, at the end of the contract's process start: the time since the starter's. */
+/* Once, when the process is ready for its clients: the time since the starter's. */
 void metrics_note_start(struct metrics *m);
 
 #endif
