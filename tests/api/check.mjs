@@ -134,6 +134,8 @@ async function checkDocument(doc) {
 			const { value, at } = doc.follow('paths', path, method, 'responses', status);
 			checkMedia(value.content, at);
 		}
+		for (const status of ['400', '503'])
+			if (!op.responses[status]) problems.push(`${key}: no answer ${status}`);
 		if (!op['x-phases']?.length) problems.push(`${key}: no x-phases`);
 		if (!op.summary) problems.push(`${key}: no summary`);
 	}
