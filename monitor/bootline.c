@@ -40,6 +40,16 @@ static bool has_word(const char *line, const char *prefix, bool whole)
 	return false;
 }
 
+static bool wants_root(const struct vm_config *c)
+{
+	switch (c->root) {
+	case VM_ROOT_NONE: return false;
+	case VM_ROOT_FIRST: return c->ndisks > 0;
+	case VM_ROOT_AUTO: break;
+	}
+	return c->ndisks > 0 && !c->initrd && !has_word(c->cmdline, "root=", false);
+}
+
 bool bootline_wants_cmdline(const struct vm_config *c)
 {
 	/* A kernel that is told to ignore ACPI has only the command line. */
@@ -80,6 +90,17 @@ static void append_word(struct line *l, const char *word)
 	append(l, "%s%s", gap, word);
 }
 
+static void append_root(struct line *l, const struct vm_config *c)
+{
+	if (c->root == VM_ROOT_FIRST && c->partuuid) {
+		append_word(l, "root=PARTUUID=");
+		append(l, "%s", c->partuuid);
+	} else {
+		append_word(l, "root=/dev/vda");
+	}
+	append_word(l, c->disk[0].read_only ? "ro" : "rw");
+}
+
 int bootline_compose(
 	const struct vm_config *c, const struct devices *d, char buf[BOOTLINE_MAX], struct err *e)
 {
@@ -93,9 +114,8 @@ int bootline_compose(
 			"the kernel command line has %zu bytes, this kernel takes %d",
 			strlen(c->cmdline), LAYOUT_CMDLINE_MAX - 1);
 	append(&l, "%.*s", (int)kernel, c->cmdline);
-	if (c->ndisks > 0 && !c->initrd && !has_word(c->cmdline, "root=", false)) {
-		append_word(&l, c->disk[0].read_only ? "root=/dev/vda ro" : "root=/dev/vda rw");
-	}
+	if (wants_root(c))
+		append_root(&l, c);
 	for (unsigned i = 0; i < d->n && bootline_wants_cmdline(c); i++) {
 		(void)snprintf(word, sizeof(word), "virtio_mmio.device=%lluK@0x%llx:%u",
 			LAYOUT_VIRTIO_LEN >> 10, (unsigned long long)d->slot[i].base,

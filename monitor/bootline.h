@@ -16,11 +16,10 @@ enum { BOOTLINE_MAX = 4096 };
 
 /*
  * Adds to c->cmdline
- *     root=/dev/vda rw         for the first disk (ro where it is read-only), unless the user names
- *                              a root or gives an initrd
- *     virtio_mmio.device=...   one for each device, where the configuration wants it (config.h)
- * Of what comes behind "--", which is for init, nothing is taken and everything stays at the end.
- * 0, or -E2BIG with e filled.
+ *     root=/dev/vda rw         for the first disk (ro where it is read-only), where c->root wants
+ * it (config.h); root=PARTUUID=... for a partition of it virtio_mmio.device=...   one for each
+ * device, where the configuration wants it (config.h) Of what comes behind "--", which is for init,
+ * nothing is taken and everything stays at the end. 0, or -E2BIG with e filled.
  */
 MUST_CHECK int bootline_compose(
 	const struct vm_config *c, const struct devices *d, char buf[BOOTLINE_MAX], struct err *e);

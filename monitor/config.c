@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/parse.h"
+#include "virtio/tap.h"
 #include "x86/layout.h"
 
 _Static_assert((int)CONFIG_CPUS_MAX == (int)LAYOUT_CPUS_MAX, "the tables have room for every CPU");
@@ -19,6 +20,18 @@ void config_init(struct vm_config *c)
 		.cpus = 1,
 		.mem_size = CONFIG_MEM_DEFAULT,
 	};
+}
+
+void config_close(struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->ndisks; i++) {
+		disk_close(c->disk[i].opened);
+		c->disk[i].opened = NULL;
+	}
+	for (unsigned i = 0; i < c->nnets; i++) {
+		tap_free(c->net[i].opened);
+		c->net[i].opened = NULL;
+	}
 }
 
 static int check_memory(const struct vm_config *c, uint64_t host_mem, struct err *e)
@@ -82,7 +95,7 @@ static int check_pair(const struct net_config *a, const struct net_config *b, st
 	if (a->has_mac && b->has_mac && memcmp(a->mac, b->mac, sizeof(a->mac)) == 0)
 		return err_set(e, -EINVAL, "network interfaces '%s' and '%s' have the same MAC",
 			a->id, b->id);
-	if (!a->tap && !b->tap && a->tap_fd == b->tap_fd)
+	if (!a->opened && !b->opened && !a->tap && !b->tap && a->tap_fd == b->tap_fd)
 		return err_set(e, -EINVAL,
 			"network interfaces '%s' and '%s' have the same tap, descriptor %d", a->id,
 			b->id, a->tap_fd);
@@ -116,15 +129,46 @@ static int check_devices(const struct vm_config *c, struct err *e)
 	return check_ids(c, e);
 }
 
+static int check_cpus(const struct vm_config *c, struct err *e)
+{
+	if (c->cpus < 1 || c->cpus > CONFIG_CPUS_MAX)
+		return err_set(e, -EINVAL, "%u vCPUs are out of range: a machine has 1 to %d",
+			c->cpus, CONFIG_CPUS_MAX);
+	if (c->smt && c->cpus > 1 && c->cpus % 2 != 0)
+		return err_set(e, -EINVAL,
+			"%u vCPUs cannot be threads of a core, two by two: give an even number",
+			c->cpus);
+	return 0;
+}
+
+/* It becomes a word of the kernel's command line. */
+static int check_root(const struct vm_config *c, struct err *e)
+{
+	size_t len = c->partuuid ? strlen(c->partuuid) : 0;
+
+	if (!c->partuuid)
+		return 0;
+	for (size_t i = 0; i < len; i++) {
+		if (c->partuuid[i] <= ' ' || c->partuuid[i] > '~')
+			len = 0;
+	}
+	if (len < 1 || len > CONFIG_ID_MAX)
+		return err_set(e, -EINVAL,
+			"'%s' cannot be the UUID of a partition: 1 to %d characters, no space",
+			c->partuuid, CONFIG_ID_MAX);
+	return 0;
+}
+
 int config_check(const struct vm_config *c, uint64_t host_mem, struct err *e)
 {
 	int rc;
 
 	if (!c->kernel)
 		return err_set(e, -EINVAL, "no kernel given");
-	if (c->cpus < 1 || c->cpus > CONFIG_CPUS_MAX)
-		return err_set(e, -EINVAL, "%u vCPUs are out of range: a machine has 1 to %d",
-			c->cpus, CONFIG_CPUS_MAX);
-	rc = check_memory(c, host_mem, e);
-	return rc == 0 ? check_devices(c, e) : rc;
+	rc = check_cpus(c, e);
+	if (rc == 0)
+		rc = check_memory(c, host_mem, e);
+	if (rc == 0)
+		rc = check_devices(c, e);
+	return rc == 0 ? check_root(c, e) : rc;
 }

@@ -14,6 +14,7 @@
 #include "virtio/net.h"
 #include "x86/boot.h"
 
+struct cpu_template;
 struct err;
 
 /* As many devices as there are interrupt pins that nobody else has. */
@@ -32,20 +33,38 @@ enum describe {
 	DESCRIBE_BOTH,
 };
 
-/* Strings are borrowed and outlive the machine. */
+/* Which disk the guest's kernel is told to mount as its root. */
+enum vm_root {
+	VM_ROOT_AUTO,  /* the first one, where there is no initrd and no "root=" in cmdline */
+	VM_ROOT_NONE,  /* none: cmdline says it, or nobody */
+	VM_ROOT_FIRST, /* the first one, whatever cmdline says */
+};
+
+/*
+ * Strings and cpu are borrowed and outlive the machine.  What disks and networks have open already
+ * (disk_config, net_config) is the machine's as soon as vm_new() is called, however that ends.
+ */
 struct vm_config {
 	const char *kvm_path; /* /dev/kvm */
 	const char *kernel, *initrd, *cmdline;
 	enum boot_protocol protocol;
 	unsigned cpus;
+	bool smt;                       /* two threads to a core; cpus is even, or 1 */
+	const struct cpu_template *cpu; /* changes to the CPU; NULL: none */
 	uint64_t mem_size;
 	enum mem_pages pages;
 	bool prefault;
 	enum describe describe;
+	enum vm_root root;
+	const char
+		*partuuid; /* with VM_ROOT_FIRST: a partition of it, by its UUID; NULL: all of it */
 	unsigned ndisks, nnets; /* together at most CONFIG_DEVICES_MAX */
 	struct disk_config disk[CONFIG_DEVICES_MAX];
 	struct net_config net[CONFIG_DEVICES_MAX];
 };
+
+/* Closes what c has open, and leaves NULL there. */
+void config_close(struct vm_config *c);
 
 /* The defaults: one CPU, 128M, the host's pages, everything else empty. */
 void config_init(struct vm_config *c);

@@ -1,93 +1,17 @@
-/* stdin and stdout as the far end of the serial port (console.h). */
+/* The far end of the serial port: life and input (console.h). */
 #include "console.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
-#include "ring.h"
+#include "console_private.h"
 
-enum { CHUNK = 4096, HELD_MAX = 65536, ESCAPE = 0x01 /* Ctrl-A */ };
-
-struct console {
-	struct loop *loop;
-	struct console_host host;
-	struct serial *serial;
-	int in_fd, out_fd;
-	bool owns_out, out_is_socket, out_gone, in_ended, has_keys, escaped;
-	struct ring out;
-	uint64_t lost; /* bytes thrown away because out_gone */
-	/* Typed, and the UART has no room yet.  Keys are read all the same, because one of them may
-	 * be a command: a guest that never reads cannot keep the person from leaving. */
-	uint8_t held[HELD_MAX];
-	size_t held_len;
-	uint64_t keys_lost;
-	struct loop_op in_op, out_op;
-	struct loop_post out_post, room_post;
-};
-
-/* --- output --- */
-
-/* Writes one chunk: bytes written, 0 when there was nothing, -errno. */
-static ssize_t write_chunk(struct console *c)
-{
-	uint8_t buf[CHUNK];
-	size_t len = ring_peek(&c->out, buf, sizeof(buf));
-	ssize_t n;
-
-	if (len == 0)
-		return 0;
-	if (c->out_gone) {
-		c->lost += len;
-		ring_pop(&c->out, len);
-		return (ssize_t)len;
-	}
-	n = c->out_is_socket ? send(c->out_fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL)
-			     : write(c->out_fd, buf, len);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return -EAGAIN;
-	if (n < 0) {
-		/* Closed pipe, terminal gone, disk full: the guest goes on, its words go nowhere.
-		 */
-		c->out_gone = true;
-		return -EAGAIN;
-	}
-	ring_pop(&c->out, (size_t)n);
-	return n;
-}
-
-static void out_ready(struct loop_op *op, int res)
-{
-	struct console *c = container_of(op, struct console, out_op);
-
-	(void)res; /* an error shows when writing */
-	/* One chunk a turn: POLLOUT promises a pipe room for no more. */
-	if (write_chunk(c) != 0)
-		loop_poll(c->loop, &c->out_op, c->out_fd, POLLOUT);
-}
-
-static void out_posted(struct loop_post *post)
-{
-	struct console *c = container_of(post, struct console, out_post);
-
-	if (!loop_op_is_pending(&c->out_op))
-		loop_poll(c->loop, &c->out_op, c->out_fd, POLLOUT);
-}
-
-static void on_tx(void *ctx, uint8_t byte)
-{
-	struct console *c = ctx;
-
-	if (ring_push(&c->out, byte))
-		loop_post(c->loop, &c->out_post);
-}
+enum { ESCAPE = 0x01 /* Ctrl-A */ };
 
 /* --- input --- */
 
@@ -97,7 +21,9 @@ static void on_tx(void *ctx, uint8_t byte)
  */
 static size_t input_room(struct console *c)
 {
-	return c->has_keys ? SERIAL_FIFO : serial_room(c->serial);
+	if (c->has_keys)
+		return SERIAL_FIFO;
+	return c->is_paused || !c->serial ? 0 : serial_room(c->serial);
 }
 
 static void watch_input(struct console *c)
@@ -109,8 +35,10 @@ static void watch_input(struct console *c)
 /* Passes on what waits, oldest first. */
 static void deliver_held(struct console *c)
 {
-	size_t n = serial_receive(c->serial, c->held, c->held_len);
+	size_t n = 0;
 
+	if (c->serial && !c->is_paused)
+		n = serial_receive(c->serial, c->held, c->held_len);
 	c->held_len -= n;
 	memmove(c->held, c->held + n, c->held_len);
 }
@@ -133,7 +61,10 @@ static void command(struct console *c, uint8_t key)
 	case 'c':
 	case 'C': c->host.command(c->host.ctx, CONSOLE_SHUTDOWN); break;
 	case 'b':
-	case 'B': serial_break(c->serial); break;
+	case 'B':
+		if (c->serial && !c->is_paused)
+			serial_break(c->serial);
+		break;
 	case 'a':
 	case ESCAPE: deliver(c, ESCAPE); break;
 	default:
@@ -174,12 +105,20 @@ static void in_ready(struct loop_op *op, int res)
 	watch_input(c);
 }
 
-static void room_posted(struct loop_post *post)
+/* The UART has room, or may have. */
+static void go_on(struct console *c)
 {
-	struct console *c = container_of(post, struct console, room_post);
-
+	if (!c->serial || c->is_paused)
+		return;
 	deliver_held(c);
 	watch_input(c);
+	if (c->held_len == 0)
+		console_offer_room(c);
+}
+
+static void room_posted(struct loop_post *post)
+{
+	go_on(container_of(post, struct console, room_post));
 }
 
 static void on_room(void *ctx)
@@ -189,31 +128,35 @@ static void on_room(void *ctx)
 	loop_post(c->loop, &c->room_post);
 }
 
+size_t console_type(struct console *c, struct console_reader *r, const uint8_t *buf, size_t len)
+{
+	size_t n = 0;
+
+	if (c->serial && !c->is_paused && c->held_len == 0)
+		n = serial_receive(c->serial, buf, len);
+	r->waits_for_room = n < len;
+	return n;
+}
+
+void console_set_paused(struct console *c, bool is_paused)
+{
+	c->is_paused = is_paused;
+	go_on(c);
+}
+
+uint64_t console_keys_dropped(const struct console *c)
+{
+	return c->keys_lost;
+}
+
 /* --- life --- */
 
-/*
- * A writer of our own that never blocks.  The descriptor we were given is often shared with a
- * shell, and O_NONBLOCK set on it would be set for the shell too; opening it anew gives another
- * description.  Where that cannot be, the one given serves: POLLOUT then promises room for a chunk
- * in a pipe.
- */
-static void open_output(struct console *c, int fd)
+static void on_tx(void *ctx, uint8_t byte)
 {
-	struct stat st;
-	char path[32];
-	int own = -1;
+	struct console *c = ctx;
 
-	c->out_fd = fd;
-	if (fstat(fd, &st) < 0)
-		return;
-	c->out_is_socket = S_ISSOCK(st.st_mode);
-	if (S_ISFIFO(st.st_mode) || isatty(fd)) {
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	}
-	c->owns_out = own >= 0;
-	if (own >= 0)
-		c->out_fd = own;
+	if (backlog_push(&c->out, byte))
+		loop_post(c->loop, &c->out_post);
 }
 
 int console_new(struct loop *l, int in_fd, int out_fd, bool has_keys,
@@ -221,19 +164,19 @@ int console_new(struct loop *l, int in_fd, int out_fd, bool has_keys,
 {
 	struct console *c = calloc(1, sizeof(*c));
 
-	if (!c || ring_init(&c->out, CONSOLE_RING_SIZE) < 0) {
+	if (c)
+		c->out_fd = out_fd;
+	if (!c || console_out_init(c) < 0) {
 		free(c);
 		return err_sys(e, -ENOMEM, NULL, "cannot make the console");
 	}
 	c->loop = l;
 	c->host = *host;
 	c->in_fd = in_fd;
+	c->in_ended = in_fd < 0;
 	c->has_keys = has_keys;
 	c->in_op.done = in_ready;
-	c->out_op.done = out_ready;
-	c->out_post.run = out_posted;
 	c->room_post.run = room_posted;
-	open_output(c, out_fd);
 	*ret = c;
 	return 0;
 }
@@ -242,9 +185,7 @@ void console_free(struct console *c)
 {
 	if (!c)
 		return;
-	if (c->owns_out)
-		(void)close(c->out_fd);
-	ring_fini(&c->out);
+	console_out_fini(c);
 	free(c);
 }
 
@@ -267,34 +208,4 @@ void console_resume(struct console *c)
 		c->in_ended = false;
 		watch_input(c);
 	}
-}
-
-void console_drain(struct console *c, int timeout_ms, int stop_fd)
-{
-	for (;;) {
-		struct pollfd pfd[] = {
-			{ .fd = stop_fd, .events = POLLIN }, /* poll leaves out a negative one */
-			{ .fd = c->out_fd, .events = POLLOUT },
-		};
-		ssize_t n = write_chunk(c);
-		int ready;
-
-		if (n == 0)
-			return;
-		if (c->out_gone)
-			continue;
-		ready = poll(pfd, ARRAY_SIZE(pfd), n < 0 ? timeout_ms : 0);
-		if (pfd[0].revents || (n < 0 && ready <= 0))
-			return;
-	}
-}
-
-uint64_t console_keys_dropped(const struct console *c)
-{
-	return c->keys_lost;
-}
-
-uint64_t console_dropped(struct console *c)
-{
-	return ring_dropped(&c->out) + c->lost;
 }

@@ -23,7 +23,8 @@ static int add(struct devices *d, struct virtio_device *dev, const struct guest_
 	struct device_slot *s = &d->slot[d->n];
 	int rc;
 
-	*s = (struct device_slot){ .dev = dev,
+	*s = (struct device_slot){ .owner = d,
+		.dev = dev,
 		.id = id,
 		.base = LAYOUT_VIRTIO_BASE + d->n * LAYOUT_VIRTIO_LEN,
 		.gsi = pins[d->n],
@@ -35,8 +36,7 @@ static int add(struct devices *d, struct virtio_device *dev, const struct guest_
 	return rc;
 }
 
-int devices_init(
-	struct devices *d, const struct vm_config *c, const struct guest_mem *m, struct err *e)
+int devices_init(struct devices *d, struct vm_config *c, const struct guest_mem *m, struct err *e)
 {
 	struct virtio_device *dev = NULL;
 	int rc = 0;
@@ -45,14 +45,17 @@ int devices_init(
 	INVARIANT(c->ndisks + c->nnets <= CONFIG_DEVICES_MAX);
 	for (unsigned i = 0; i < c->ndisks && rc == 0; i++) {
 		rc = blk_new(&c->disk[i], &dev, e);
+		c->disk[i].opened = NULL;
 		if (rc == 0)
 			rc = add(d, dev, m, c->disk[i].id, true, e);
 	}
 	for (unsigned i = 0; i < c->nnets && rc == 0; i++) {
 		rc = net_new(&c->net[i], &dev, e);
+		c->net[i].opened = NULL;
 		if (rc == 0)
 			rc = add(d, dev, m, c->net[i].id, false, e);
 	}
+	config_close(c);
 	if (rc < 0)
 		devices_fini(d);
 	return rc;
@@ -103,11 +106,54 @@ void devices_add_to_bus(struct devices *d, struct bus *mmio)
 				  &d->slot[i].window) == 0);
 }
 
-void devices_start(struct devices *d, struct loop *l)
+static void on_news(
+	struct virtio_device *dev, enum virtio_news news, uint64_t number, const char *text)
+{
+	const struct device_slot *s = dev->told_ctx;
+	const struct devices_host *host = &s->owner->host;
+
+	host->news(host->ctx, s->id, news, number, text);
+}
+
+void devices_start(struct devices *d, struct loop *l, const struct devices_host *host)
 {
 	d->loop = l;
-	for (unsigned i = 0; i < d->n; i++)
+	if (host)
+		d->host = *host;
+	for (unsigned i = 0; i < d->n; i++) {
+		d->slot[i].dev->told = d->host.news ? on_news : NULL;
+		d->slot[i].dev->told_ctx = &d->slot[i];
 		virtio_mmio_start(&d->slot[i].window, l);
+	}
+}
+
+/* --- pause --- */
+
+static void one_rests(struct devices *d)
+{
+	if (--d->awaited == 0)
+		d->paused(d->paused_ctx);
+}
+
+static void on_rest(struct virtio_mmio *window)
+{
+	one_rests(container_of(window, struct device_slot, window)->owner);
+}
+
+void devices_pause(struct devices *d, void (*done)(void *ctx), void *ctx)
+{
+	d->paused = done;
+	d->paused_ctx = ctx;
+	d->awaited = d->n + 1;
+	for (unsigned i = 0; i < d->n; i++)
+		virtio_mmio_pause(&d->slot[i].window, on_rest);
+	one_rests(d);
+}
+
+void devices_resume(struct devices *d)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		virtio_mmio_resume(&d->slot[i].window);
 }
 
 void devices_close(struct devices *d)
@@ -143,6 +189,21 @@ static void on_drained(struct virtio_device *dev)
 	dev->active = false;
 }
 
+static void bring_to_rest(const struct device_slot *s)
+{
+	struct virtio_device *dev = s->dev;
+
+	if (!dev->active)
+		return;
+	if (s->window.pause == MMIO_PAUSED) {
+		on_drained(dev);
+	} else if (!dev->is_quiesced) {
+		/* Otherwise a pause, or a request of the driver's, has asked it already. */
+		dev->is_quiesced = true;
+		dev->ops->quiesce(dev);
+	}
+}
+
 void devices_drain(struct devices *d)
 {
 	int rc = 0;
@@ -151,14 +212,10 @@ void devices_drain(struct devices *d)
 		return;
 	for (unsigned i = 0; i < d->n; i++) {
 		struct virtio_device *dev = d->slot[i].dev;
-		bool has_begun = dev->is_quiesced;
 
 		virtio_mmio_stop(&d->slot[i].window);
 		dev->quiesced = on_drained;
-		if (!dev->active || has_begun)
-			continue;
-		dev->is_quiesced = true;
-		dev->ops->quiesce(dev);
+		bring_to_rest(&d->slot[i]);
 	}
 	while (!all_idle(d) && (rc == 0 || rc == -EINTR))
 		rc = loop_turn(d->loop);

@@ -5,6 +5,7 @@
  *     devices_init      opens files and taps, makes devices and windows
  *     devices_connect   tells KVM their kicks and interrupts
  *     devices_start     on the loop; from now on the guest may use them
+ *     devices_pause     nothing is in flight and nothing new is begun; devices_resume
  *     devices_close     vCPUs that wait for a device go on
  *     devices_drain     nothing is in flight any more
  *     devices_fini
@@ -24,6 +25,7 @@ struct err;
 struct loop;
 
 struct device_slot {
+	struct devices *owner;
 	struct virtio_device *dev; /* owned */
 	struct virtio_mmio window;
 	const char *id; /* borrowed from the config */
@@ -32,15 +34,27 @@ struct device_slot {
 	bool is_disk;
 };
 
+/* Whom news of devices are told: vm.h, struct vm_host. */
+struct devices_host {
+	void (*news)(void *ctx, const char *id, enum virtio_news news, uint64_t number,
+		const char *text);
+	void *ctx;
+};
+
 struct devices {
 	unsigned n;
 	struct device_slot slot[CONFIG_DEVICES_MAX];
 	struct loop *loop; /* NULL until the start */
+	struct devices_host host;
+	unsigned awaited; /* devices that a pause waits for, and one more while it begins */
+	void (*paused)(void *ctx);
+	void *paused_ctx;
 };
 
-/* c and m outlive d.  0, or -errno with e filled and nothing left behind. */
+/* Takes over what c has open, and leaves NULL there, in any case.  c and m outlive d.  0, or -errno
+ * with e filled and nothing left behind. */
 MUST_CHECK int devices_init(
-	struct devices *d, const struct vm_config *c, const struct guest_mem *m, struct err *e);
+	struct devices *d, struct vm_config *c, const struct guest_mem *m, struct err *e);
 
 /* Accepts a zeroed or half-built d; after devices_drain() where it was started. */
 void devices_fini(struct devices *d);
@@ -54,7 +68,18 @@ MUST_CHECK int devices_connect(const struct devices *d, const struct kvm *k, str
 /* Puts the windows on the bus. */
 void devices_add_to_bus(struct devices *d, struct bus *mmio);
 
-void devices_start(struct devices *d, struct loop *l);
+/* host may be NULL. */
+void devices_start(struct devices *d, struct loop *l, const struct devices_host *host);
+
+/*
+ * Brings all devices to rest; no vCPU runs or waits for a device.  done is called when they are,
+ * maybe from inside; not at all when devices_drain() comes first.  Not twice without a resume.
+ */
+void devices_pause(struct devices *d, void (*done)(void *ctx), void *ctx);
+
+/* After devices_pause() is done: each device looks at its queues and goes on. */
+void devices_resume(struct devices *d);
+
 void devices_close(struct devices *d);
 
 /* Runs the loop until all I/O has ended: no vCPU runs any more. */

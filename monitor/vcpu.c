@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "x86/cpu_template.h"
 #include "x86/cpuid.h"
 #include "x86/regs.h"
 
@@ -147,6 +149,7 @@ static int make_cpuid(struct vcpu *v, struct err *e)
 	int khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
 	struct cpuid_config cfg = {
 		.cpus = g->cpus,
+		.smt = g->smt,
 		.tsc_khz = khz > 0 ? (uint32_t)khz : 0,
 		.tsc_deadline =
 			ioctl(g->kvm.dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
@@ -155,6 +158,11 @@ static int make_cpuid(struct vcpu *v, struct err *e)
 
 	if (rc < 0)
 		return err_set(e, rc, "this CPU reports more CPUID leaves than mvm has room for");
+	/* On top of the policy: who asks for something has the last word. */
+	if (g->cpu)
+		rc = cpu_template_apply_cpuid(g->cpu, &g->cpuid, e);
+	if (rc < 0)
+		return rc;
 	enter(g, STAGE_CPUID);
 	return 0;
 }
@@ -168,6 +176,15 @@ static int set_cpuid(struct vcpu *v, struct err *e)
 	if (ioctl(v->fd, KVM_SET_CPUID2, &own.head) < 0)
 		return err_sys(e, -errno, NULL, "KVM_SET_CPUID2 failed for vCPU %u", v->id);
 	return 0;
+}
+
+/* What every vCPU begins with.  Ours come last, because mvm's own entry relies on them. */
+static int set_msrs(const struct vcpu *v, struct err *e)
+{
+	const struct cpu_template *t = v->group->cpu;
+	int rc = t ? cpu_template_apply_msrs(t, v->fd, e) : 0;
+
+	return rc == 0 ? regs_set_boot_msrs(v->fd, e) : rc;
 }
 
 static int set_up_boot(struct vcpu *v, struct err *e)
@@ -186,7 +203,7 @@ static int set_up_boot(struct vcpu *v, struct err *e)
 	if (rc == 0)
 		rc = set_cpuid(v, e);
 	if (rc == 0)
-		rc = regs_set_boot_msrs(v->fd, e);
+		rc = set_msrs(v, e);
 	if (rc == 0)
 		rc = wait_flag(g, &g->has_entry);
 	return rc == 0 ? regs_set_entry(v->fd, &g->entry, e) : rc;
@@ -204,10 +221,91 @@ static int set_up_application(struct vcpu *v, struct err *e)
 		rc = wait_stage(g, STAGE_CPUID);
 	if (rc == 0)
 		rc = set_cpuid(v, e);
-	return rc == 0 ? regs_set_boot_msrs(v->fd, e) : rc;
+	return rc == 0 ? set_msrs(v, e) : rc;
+}
+
+/* --- standing still --- */
+
+/* The guest's clock is told that it stood still, or its watchdogs would take it for a hang. */
+static void tell_clock(struct vcpu *v)
+{
+	if (ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0) == 0)
+		return;
+	count_add(&v->count.kvmclock_ctrl_fails, 1);
+	/* A guest that has no such clock is no failure. */
+	if (errno != EINVAL)
+		log_warning("vCPU %u: KVM_KVMCLOCK_CTRL: %s", v->id, strerror(errno));
+}
+
+/*
+ * After a kick: stands still while the group does.  KVM_RUN was interrupted by immediate_exit,
+ * which KVM looks at when it has finished what the last exit began, so the guest's state is whole
+ * (api.rst, section 5, "the corresponding operations").
+ */
+static void stand_still(struct vcpu *v)
+{
+	struct vcpu_group *g = v->group;
+	unsigned stood = 0;
+
+	(void)pthread_mutex_lock(&g->lock);
+	while (g->paused && !g->quit) {
+		/* Once for each pause: one may follow the other before this thread has woken up. */
+		if (stood != g->pauses && ++g->standing == g->cpus)
+			loop_post(g->loop, &g->standing_post);
+		stood = g->pauses;
+		(void)pthread_cond_wait(&g->changed, &g->lock);
+	}
+	/* Under the lock, as it is set: no kick is lost. */
+	if (!g->quit)
+		WRITE_ONCE(v->run->immediate_exit, 0);
+	(void)pthread_mutex_unlock(&g->lock);
+	if (stood)
+		tell_clock(v);
+}
+
+/* Makes the thread leave KVM_RUN; under the lock. */
+static void kick(const struct vcpu *v)
+{
+	/* Before the signal: if that arrives before KVM_RUN begins, the flag makes KVM_RUN return.
+	 */
+	WRITE_ONCE(v->run->immediate_exit, 1);
+	(void)pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+void vcpu_group_pause(struct vcpu_group *g, const struct vcpu *v)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	INVARIANT(g->stage == STAGE_GO);
+	g->paused = true;
+	g->pauses++;
+	g->standing = 0;
+	for (unsigned i = 0; i < g->cpus; i++)
+		kick(&v[i]);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
+void vcpu_group_resume(struct vcpu_group *g)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	g->paused = false;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
 }
 
 /* --- running --- */
+
+void vcpu_add_counters(
+	const struct vcpu *v, const struct tick_clock *clock, struct vcpu_totals *ret)
+{
+	ret->exits += count_get(&v->count.exits);
+	ret->failures += count_get(&v->count.failures);
+	ret->kvmclock_ctrl_fails += count_get(&v->count.kvmclock_ctrl_fails);
+	for (unsigned i = 0; i < VCPU_ACCESSES; i++) {
+		struct tally_us us = tally_read(&v->count.access[i], clock);
+
+		tally_us_merge(&ret->access[i], &us);
+	}
+}
 
 static void run_guest(struct vcpu *v)
 {
@@ -224,11 +322,11 @@ static void run_guest(struct vcpu *v)
 			timeline_set(t, TIMELINE_EXITED);
 			first = false;
 		}
-		/* One writer, so no locked instruction; readers only need a whole number. */
-		atomic_store_explicit(&v->exits,
-			atomic_load_explicit(&v->exits, memory_order_relaxed) + 1,
-			memory_order_relaxed);
-		go = rc < 0 ? vcpu_handle_error(v, -errno) : vcpu_handle_exit(v);
+		count_add(&v->count.exits, 1);
+		if (rc < 0 && errno == EINTR)
+			stand_still(v);
+		else
+			go = rc < 0 ? vcpu_handle_error(v, -errno) : vcpu_handle_exit(v);
 	}
 }
 
@@ -296,14 +394,11 @@ void vcpu_stop(struct vcpu *v)
 	/* Only then is v->run known to this thread; before, the thread leaves at its next wait. */
 	may_run = g->stage == STAGE_GO;
 	(void)pthread_cond_broadcast(&g->changed);
+	if (may_run) {
+		atomic_store(&v->stop, true);
+		kick(v);
+	}
 	(void)pthread_mutex_unlock(&g->lock);
-	if (!may_run)
-		return;
-	atomic_store(&v->stop, true);
-	/* Before the signal: if that arrives between the check of stop and KVM_RUN, the flag makes
-	 * KVM_RUN return. */
-	WRITE_ONCE(v->run->immediate_exit, 1);
-	(void)pthread_kill(v->thread, KICK_SIGNAL);
 }
 
 void vcpu_join(struct vcpu *v)

@@ -17,7 +17,9 @@
 
 #include "base/err.h"
 #include "core/bus.h"
+#include "core/count.h"
 #include "core/kvm.h"
+#include "core/loop.h"
 #include "timeline.h"
 #include "x86/boot.h"
 
@@ -38,6 +40,29 @@ enum vcpu_stage {
 	STAGE_GO,      /* the guest runs */
 };
 
+/* The accesses that leave the guest for a device of ours. */
+enum vcpu_access {
+	VCPU_IO_IN,
+	VCPU_IO_OUT,
+	VCPU_MMIO_READ,
+	VCPU_MMIO_WRITE,
+	VCPU_ACCESSES,
+};
+
+/* Written by the vCPU's thread only. */
+struct vcpu_counters {
+	_Atomic uint64_t exits;    /* returns from KVM_RUN */
+	_Atomic uint64_t failures; /* of them: what ended the machine */
+	_Atomic uint64_t kvmclock_ctrl_fails;
+	struct tally access[VCPU_ACCESSES]; /* exits, and the ticks until the device was done */
+};
+
+/* The same of several vCPUs, as people and clients read it. */
+struct vcpu_totals {
+	uint64_t exits, failures, kvmclock_ctrl_fails;
+	struct tally_us access[VCPU_ACCESSES];
+};
+
 struct vcpu_group {
 	pthread_mutex_t
 		lock; /* guards what follows up to the blank line; never held in the guest */
@@ -48,17 +73,25 @@ struct vcpu_group {
 	bool quit;           /* leave, wherever you are */
 	unsigned ready;      /* vCPUs that wait for STAGE_GO */
 	struct err error;    /* of the first thread that failed to set up */
+	bool paused;         /* stand still; vcpu_group_pause() */
+	unsigned pauses;   /* how often that was said */
+	unsigned standing;   /* vCPUs that do, this time */
 
 	/* Written before the stage that publishes them, const afterwards. */
 	struct kvm kvm;
 	struct cpuid_table cpuid;
 	struct boot_entry entry;
 	unsigned cpus;
+	bool smt;
+	const struct cpu_template *cpu; /* NULL: none */
 	const struct bus *pio, *mmio;
 	struct timeline *timeline;
 	/* Makes VM, memory slots and interrupt controllers; the boot vCPU's thread calls it first.
 	 */
 	int (*make_objects)(void *ctx, struct err *e);
+	/* All vCPUs stand still; posted to loop.  Set before STAGE_GO. */
+	struct loop *loop;
+	struct loop_post standing_post;
 	/* The machine has ended: no vCPU enters the guest again, and what it did since is not told.
 	 * Any thread. */
 	_Atomic bool over;
@@ -75,8 +108,7 @@ struct vcpu {
 	int fd; /* -1 until created */
 	struct kvm_run *run;
 	_Atomic bool stop;
-	_Atomic uint64_t
-		exits; /* returns from KVM_RUN, for the metrics; written by its thread only */
+	struct vcpu_counters count;
 };
 
 void vcpu_group_init(struct vcpu_group *g);
@@ -96,6 +128,20 @@ MUST_CHECK int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e);
 
 /* Waits until all vCPUs are ready: 0, or the -errno of the one that failed, with e filled. */
 MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);
+
+/*
+ * Makes the vCPUs, g->cpus of them at v, leave the guest: g->standing_post runs on g->loop when all of them stand
+ * still, with the accesses finished that they were in the middle of.  One that waits for a device
+ * comes when the device is done.  After vcpu_group_go(); the loop's thread.
+ */
+void vcpu_group_pause(struct vcpu_group *g, const struct vcpu *v);
+
+/* Lets them go on, each after it has told its guest's clock (KVM_KVMCLOCK_CTRL). */
+void vcpu_group_resume(struct vcpu_group *g);
+
+/* Adds what v has counted to ret.  Any thread. */
+void vcpu_add_counters(
+	const struct vcpu *v, const struct tick_clock *clock, struct vcpu_totals *ret);
 
 /* Starts the thread.  v and g stay where they are until vcpu_join().  0 or -errno with e filled. */
 MUST_CHECK int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e);

@@ -81,6 +81,7 @@ static bool give_up(struct vcpu *v, enum vm_end end, const char *fmt, ...)
 
 	if (atomic_load(&v->group->over))
 		return false;
+	count_add(&v->count.failures, 1);
 	at = snprintf(why, sizeof(why), "vCPU %u: ", v->id);
 
 	va_start(args, fmt);
@@ -97,24 +98,28 @@ static bool handle_io(struct vcpu *v)
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	uint16_t port = run->io.port;
 	uint32_t size = run->io.size;
+	bool is_in = run->io.direction == KVM_EXIT_IO_IN;
+	uint64_t began = tick_now();
 
 	/* A string instruction is several accesses to the same port, at most a page of them. */
 	for (uint32_t i = 0; i < run->io.count; i++, data += size) {
-		bool claimed = run->io.direction == KVM_EXIT_IO_IN
-				       ? bus_read(v->group->pio, port, data, size)
-				       : bus_write(v->group->pio, port, data, size);
+		bool claimed = is_in ? bus_read(v->group->pio, port, data, size)
+				     : bus_write(v->group->pio, port, data, size);
 
 		if (!claimed)
 			log_guest(LOG_DEBUG,
 				"vCPU %u: %s of %u bytes at port 0x%x, which is nobody's", v->id,
-				run->io.direction == KVM_EXIT_IO_IN ? "read" : "write", size, port);
+				is_in ? "read" : "write", size, port);
 	}
+	tally_add(&v->count.access[is_in ? VCPU_IO_IN : VCPU_IO_OUT], tick_now() - began);
 	return true;
 }
 
 static bool handle_mmio(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
+	bool is_write = run->mmio.is_write;
+	uint64_t began = tick_now();
 	bool claimed;
 
 	/* KVM splits accesses at eight bytes; more would be KVM's mistake, and the array ends
@@ -122,13 +127,15 @@ static bool handle_mmio(struct vcpu *v)
 	if (run->mmio.len > sizeof(run->mmio.data))
 		return give_up(
 			v, VM_FAILED, "KVM reports an MMIO access of %u bytes", run->mmio.len);
-	claimed = run->mmio.is_write ? bus_write(v->group->mmio, run->mmio.phys_addr,
-					       run->mmio.data, run->mmio.len)
-				     : bus_read(v->group->mmio, run->mmio.phys_addr, run->mmio.data,
-					       run->mmio.len);
+	claimed = is_write ? bus_write(v->group->mmio, run->mmio.phys_addr, run->mmio.data,
+				     run->mmio.len)
+			   : bus_read(v->group->mmio, run->mmio.phys_addr, run->mmio.data,
+				     run->mmio.len);
 	if (!claimed)
 		log_guest(LOG_DEBUG, "vCPU %u: %s of %u bytes at 0x%llx, which is nobody's", v->id,
-			run->mmio.is_write ? "write" : "read", run->mmio.len, run->mmio.phys_addr);
+			is_write ? "write" : "read", run->mmio.len, run->mmio.phys_addr);
+	tally_add(
+		&v->count.access[is_write ? VCPU_MMIO_WRITE : VCPU_MMIO_READ], tick_now() - began);
 	return true;
 }
 
@@ -193,7 +200,7 @@ bool vcpu_handle_exit(struct vcpu *v)
 bool vcpu_handle_error(struct vcpu *v, int code)
 {
 	switch (code) {
-	case -EINTR: /* the kick */
+	case -EINTR: /* a signal */
 	case -EAGAIN: /* an application CPU got its INIT; it runs with the next call */ return true;
 	case -EFAULT:
 		return give_up(v, VM_FAILED,

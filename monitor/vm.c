@@ -8,13 +8,21 @@
 
 #include "base/err.h"
 #include "bootline.h"
+#include "x86/cpu_template.h"
 #include "x86/layout.h"
 
 /* --- the end --- */
 
 static void on_ended(struct loop_post *post)
 {
-	loop_stop(container_of(post, struct vm, ended_post)->loop);
+	struct vm *vm = container_of(post, struct vm, ended_post);
+
+	if (vm->is_quiet)
+		return;
+	if (vm->host.ended)
+		vm->host.ended(vm->host.ctx);
+	else
+		loop_stop(vm->loop);
 }
 
 void vm_stop(struct vm *vm, enum vm_end end, const char *why)
@@ -68,6 +76,87 @@ static void on_mark(void *ctx, uint32_t guest_us)
 	struct vm *vm = ctx;
 
 	timeline_mark(vm->timeline, guest_us);
+	if (!atomic_exchange(&vm->is_marked, true))
+		loop_post(vm->loop, &vm->marked_post);
+}
+
+static void on_marked(struct loop_post *post)
+{
+	struct vm *vm = container_of(post, struct vm, marked_post);
+
+	if (vm->host.marked && !vm->is_quiet)
+		vm->host.marked(vm->host.ctx);
+}
+
+static void on_news(
+	void *ctx, const char *id, enum virtio_news news, uint64_t number, const char *text)
+{
+	struct vm *vm = ctx;
+
+	if (!vm->is_quiet)
+		vm->host.news(vm->host.ctx, id, news, number, text);
+}
+
+/* --- pause --- */
+
+static void on_devices_rest(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	/* A machine that ended meanwhile is not paused, and nobody is told. */
+	if (vm->is_quiet || vm_end(vm, NULL) != VM_RUNNING)
+		return;
+	vm->phase = VM_PAUSED;
+	vm->paused(vm->paused_ctx);
+}
+
+static void on_vcpus_stand(struct loop_post *post)
+{
+	struct vm *vm = container_of(post, struct vm, group.standing_post);
+
+	if (vm->is_quiet || vm_end(vm, NULL) != VM_RUNNING)
+		return;
+	/* Only now: what a vCPU is in the middle of may need a device that goes on. */
+	vm->phase = VM_DEVICES_REST;
+	devices_pause(&vm->devices, on_devices_rest, vm);
+}
+
+static void on_paused_already(struct loop_post *post)
+{
+	on_devices_rest(container_of(post, struct vm, paused_post));
+}
+
+void vm_pause(struct vm *vm, void (*done)(void *ctx), void *ctx)
+{
+	INVARIANT(vm->loop);
+	if (vm->is_quiet || vm_end(vm, NULL) != VM_RUNNING)
+		return;
+	INVARIANT(vm->phase == VM_GOING || vm->phase == VM_PAUSED);
+	vm->paused = done;
+	vm->paused_ctx = ctx;
+	if (vm->phase == VM_PAUSED) {
+		loop_post(vm->loop, &vm->paused_post);
+		return;
+	}
+	vm->phase = VM_VCPUS_LEAVE;
+	vcpu_group_pause(&vm->group, vm->vcpu);
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (vm->is_quiet || vm->phase == VM_GOING || vm_end(vm, NULL) != VM_RUNNING)
+		return;
+	INVARIANT(vm->phase == VM_PAUSED);
+	vm->phase = VM_GOING;
+	devices_resume(&vm->devices);
+	vcpu_group_resume(&vm->group);
+}
+
+void vm_vcpu_counters(const struct vm *vm, struct vcpu_totals *ret)
+{
+	*ret = (struct vcpu_totals){ 0 };
+	for (unsigned i = 0; i < vm->cfg.cpus; i++)
+		vcpu_add_counters(&vm->vcpu[i], &vm->clock, ret);
 }
 
 /* --- life --- */
@@ -99,7 +188,7 @@ static int load(struct vm *vm, struct err *e)
 		.protocol = c->protocol,
 		.machine = { .cpus = c->cpus },
 	};
-	int rc = devices_init(&vm->devices, c, &vm->mem, e);
+	int rc = devices_init(&vm->devices, &vm->cfg, &vm->mem, e);
 
 	if (rc == 0)
 		rc = bootline_compose(c, &vm->devices, cmdline, e);
@@ -116,6 +205,8 @@ static int build(struct vm *vm, struct err *e)
 	struct vcpu_group *g = &vm->group;
 	int rc = kvm_open(&g->kvm, c->kvm_path, e);
 
+	if (rc == 0 && c->cpu)
+		rc = cpu_template_check_caps(c->cpu, &g->kvm, e);
 	if (rc == 0)
 		rc = guest_mem_init(&vm->mem, c->mem_size, LAYOUT_HOLE_START, LAYOUT_HOLE_END,
 			c->pages, c->prefault, e);
@@ -138,14 +229,24 @@ int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struc
 	struct vm *vm = calloc(1, sizeof(*vm));
 	int rc;
 
-	if (!vm)
+	if (!vm) {
+		struct vm_config taken = *c;
+
+		config_close(&taken);
 		return err_sys(e, -ENOMEM, NULL, "cannot make the machine");
+	}
 	vm->cfg = *c;
 	vm->timeline = t;
 	vm->ended_post.run = on_ended;
+	vm->marked_post.run = on_marked;
+	vm->paused_post.run = on_paused_already;
+	tick_clock_init(&vm->clock);
 	(void)pthread_mutex_init(&vm->end_lock, NULL);
 	vcpu_group_init(&vm->group);
+	vm->group.standing_post.run = on_vcpus_stand;
 	vm->group.cpus = c->cpus;
+	vm->group.smt = c->smt;
+	vm->group.cpu = c->cpu;
 	vm->group.pio = &vm->machine.pio;
 	vm->group.mmio = &vm->machine.mmio;
 	vm->group.timeline = t;
@@ -161,13 +262,15 @@ int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struc
 	return 0;
 }
 
-int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, struct err *e)
+int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
+	const struct serial_host *serial, struct err *e)
 {
-	struct machine_host host = {
+	struct machine_host board = {
 		.power = { .event = on_power, .ctx = vm },
 		.serial = *serial,
 		.post = { .mark = on_mark, .ctx = vm },
 	};
+	const struct devices_host news = { .news = on_news, .ctx = vm };
 	int rc = vcpu_group_wait_objects(&vm->group, e);
 	bool ended;
 
@@ -180,9 +283,12 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
 		return rc;
-	machine_init(&vm->machine, vm->group.kvm.vm_fd, &host);
+	if (host)
+		vm->host = *host;
+	vm->group.loop = l;
+	machine_init(&vm->machine, vm->group.kvm.vm_fd, &board);
 	devices_add_to_bus(&vm->devices, &vm->machine.mmio);
-	devices_start(&vm->devices, l);
+	devices_start(&vm->devices, l, vm->host.news ? &news : NULL);
 	vm->has_machine = true;
 	(void)pthread_mutex_lock(&vm->end_lock);
 	vm->loop = l;
@@ -197,14 +303,42 @@ int vm_start(struct vm *vm, struct loop *l, const struct serial_host *serial, st
 	return 0;
 }
 
+/* --- the end of all --- */
+
+struct marker {
+	struct loop_post post;
+	bool has_passed;
+};
+
+static void on_marker(struct loop_post *post)
+{
+	container_of(post, struct marker, post)->has_passed = true;
+}
+
+/* Posts run in order: behind this one, none of ours is left that would find the machine gone. */
+static void flush_posts(struct loop *l)
+{
+	struct marker m = { .post.run = on_marker };
+	int rc = 0;
+
+	loop_post(l, &m.post);
+	while (!m.has_passed && (rc == 0 || rc == -EINTR))
+		rc = loop_turn(l);
+}
+
 void vm_quiet(struct vm *vm)
 {
+	if (vm->is_quiet)
+		return;
+	vm->is_quiet = true;
 	for (unsigned i = 0; i < vm->cfg.cpus; i++)
 		vcpu_stop(&vm->vcpu[i]);
 	devices_close(&vm->devices);
 	for (unsigned i = 0; i < vm->cfg.cpus; i++)
 		vcpu_join(&vm->vcpu[i]);
 	devices_drain(&vm->devices);
+	if (vm->loop)
+		flush_posts(vm->loop);
 }
 
 void vm_free(struct vm *vm)
@@ -217,6 +351,7 @@ void vm_free(struct vm *vm)
 		machine_fini(&vm->machine);
 	vcpu_group_fini(&vm->group);
 	guest_mem_fini(&vm->mem);
+	config_close(&vm->cfg);
 	(void)pthread_mutex_destroy(&vm->end_lock);
 	free(vm);
 }

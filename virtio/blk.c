@@ -154,18 +154,33 @@ static enum counter_kind kind_of(enum blk_op op)
 	return COUNT_OTHER;
 }
 
+static void count_result(struct blk *b, const struct slot *s)
+{
+	struct virtio_counters *count = &b->dev.counters;
+	enum counter_kind kind = kind_of(s->job.req.op);
+	uint64_t took = now_ns(b) - s->began_ns;
+	uint8_t status = s->job.req.status;
+
+	count_add(&count->requests[kind], 1);
+	histogram_add(&count->latency, took);
+	if (count_is_way(kind))
+		tally_add(&count->way[kind].took, took);
+	if (status == VIRTIO_BLK_S_OK) {
+		count_add(&count->bytes[kind], s->job.bytes);
+		return;
+	}
+	count_add(&count->errors, 1);
+	if (status == VIRTIO_BLK_S_UNSUPP)
+		count_add(&count->unsupported, 1);
+	else if (count_is_way(kind))
+		count_add(&count->way[kind].fails, 1);
+}
+
 static void finish(struct blk *b, struct slot *s)
 {
 	const struct blk_request *r = &s->job.req;
-	struct virtio_counters *count = &b->dev.counters;
-	enum counter_kind kind = kind_of(r->op);
 
-	count_add(&count->requests[kind], 1);
-	if (r->status == VIRTIO_BLK_S_OK)
-		count_add(&count->bytes[kind], s->job.bytes);
-	else
-		count_add(&count->errors, 1);
-	histogram_add(&count->latency, now_ns(b) - s->began_ns);
+	count_result(b, s);
 	/* Before the used index, which virtio_publish() writes behind a fence. */
 	WRITE_ONCE(*r->status_at, r->status);
 	virtq_push(&b->dev.vq[0], s->head, blk_request_written(r, s->job.bytes));
@@ -219,7 +234,7 @@ static bool may_begin(struct blk *b, struct slot *s)
 		return true;
 	}
 	if (!b->held)
-		count_add(&b->dev.counters.throttled, 1);
+		virtio_throttled(&b->dev, COUNT_READ, now_ns(b));
 	b->held = s;
 	loop_timeout(b->dev.loop, &b->timer, wait);
 	return false;
@@ -273,6 +288,7 @@ static bool begin_held(struct blk *b)
 /* Takes what there is, at most a batch. */
 static void process(struct blk *b)
 {
+	struct way_counters *count = &b->dev.counters.way[COUNT_READ];
 	struct virtq *vq = &b->dev.vq[0];
 	unsigned left = BATCH;
 	bool again = true;
@@ -290,11 +306,14 @@ static void process(struct blk *b)
 			return;
 		if (left == 0 || b->share == 0) {
 			b->has_more = true;
+			count_add(&count->left, 1);
 			defer(b);
 			return;
 		}
 		again = virtq_kicks_on(vq);
 	}
+	if (left == BATCH)
+		count_add(&count->no_buffer, 1);
 }
 
 /* Tells who waits that nothing is in flight any more: no I/O, no timer, no answer unpublished. */
@@ -323,7 +342,8 @@ static void on_timer(struct loop_op *op, int res)
 
 	/* Over, or cancelled for other limits: the limiter knows.  Cancelled for a quiesce: nothing
 	 * begins. */
-	(void)res;
+	if (res == 0)
+		count_add(&b->dev.counters.way[COUNT_READ].limiter_events, 1);
 	process(b);
 	settle(b);
 }
@@ -480,27 +500,42 @@ static void use_disk(struct blk *b, struct disk *d)
 	b->lim.sectors = d->sectors;
 }
 
+/* What blk_new() was given, or a file that it opens. */
+static int get_disk(const struct disk_config *c, struct disk **d, struct err *e)
+{
+	if (!*d)
+		return disk_open(c, d, e);
+	if ((*d)->read_only == c->read_only && (*d)->direct == c->direct &&
+		(*d)->sync_engine == c->sync_engine)
+		return 0;
+	return err_set(e, -EINVAL, "disk '%s': '%s' was opened in another way", c->id, (*d)->path);
+}
+
 int blk_new(const struct disk_config *c, struct virtio_device **ret, struct err *e)
 {
 	struct blk *b = calloc(1, sizeof(*b));
-	struct disk *d = NULL;
+	struct disk *d = c->opened;
 	int rc;
 
-	if (!b)
+	if (!b) {
+		disk_close(d);
 		return err_sys(e, -ENOMEM, NULL, "disk '%s'", c->id);
+	}
 	virtio_device_init(&b->dev, &blk_ops, features_of(c));
 	(void)snprintf(b->dev.name, sizeof(b->dev.name), "disk '%s'", c->id);
 	b->tail.run = end_of_round;
 	b->timer.done = on_timer;
 	b->cfg = *c;
+	b->cfg.opened = NULL;
 	b->lim.is_read_only = c->read_only;
 	b->lim.has_flush = !c->unsafe_cache;
 	rc = make_pool(b);
 	if (rc < 0)
 		(void)err_sys(e, rc, NULL, "disk '%s': cannot map its requests", c->id);
 	else
-		rc = disk_open(c, &d, e);
+		rc = get_disk(c, &d, e);
 	if (rc < 0) {
+		disk_close(d);
 		blk_free(&b->dev);
 		return rc;
 	}
@@ -524,6 +559,8 @@ static void disk_changed(struct blk *b)
 		blk_request_check(&b->held->job.req, &b->lim, b->held->job.ranges);
 	virtio_config_write(
 		&b->dev, offsetof(struct virtio_blk_config, capacity), &capacity, sizeof(capacity));
+	if (b->dev.told)
+		b->dev.told(&b->dev, VIRTIO_NEWS_CAPACITY, capacity * DISK_SECTOR, b->disk->path);
 }
 
 int blk_rescan(struct virtio_device *dev, struct err *e)
@@ -532,38 +569,49 @@ int blk_rescan(struct virtio_device *dev, struct err *e)
 	uint64_t before = b->disk->sectors;
 	int rc = disk_rescan(b->disk, e);
 
+	count_add(rc == 0 ? &dev->counters.updates : &dev->counters.update_fails, 1);
 	if (rc == 0 && b->disk->sectors != before)
 		disk_changed(b);
 	return rc;
 }
 
-int blk_replace(struct virtio_device *dev, const char *path, struct err *e)
+bool blk_is_at(const struct virtio_device *dev, const char *path)
+{
+	return disk_is_at(container_of(dev, struct blk, dev)->disk, path);
+}
+
+void blk_config(const struct virtio_device *dev, struct disk_config *ret)
+{
+	*ret = container_of(dev, struct blk, dev)->cfg;
+}
+
+void blk_replace(struct virtio_device *dev, struct disk *d)
 {
 	struct blk *b = blk_of(dev);
-	struct disk_config cfg = b->cfg;
-	struct disk *old = b->disk, *d = NULL;
-	int rc;
+	struct disk *old = b->disk;
 
-	/* Its lock would stand against our own. */
-	if (disk_is_at(old, path))
-		return blk_rescan(dev, e);
-	cfg.path = path;
-	rc = disk_open(&cfg, &d, e);
-	if (rc < 0)
-		return rc;
+	INVARIANT(d->read_only == old->read_only && d->direct == old->direct &&
+		  d->sync_engine == old->sync_engine);
+	count_add(&dev->counters.updates, 1);
 	use_disk(b, d);
 	disk_changed(b);
 	/* What is at work on it closes it at its end. */
 	if (old->inflight == 0)
 		disk_close(old);
-	return 0;
 }
 
-void blk_set_limit(struct virtio_device *dev, const struct limiter_config *limit)
+void blk_set_limit(struct virtio_device *dev, const struct bucket_config *bytes,
+	const struct bucket_config *ops)
 {
 	struct blk *b = blk_of(dev);
 
-	limiter_init(&b->limiter, limit, now_ns(b));
+	if (!bytes && !ops)
+		return;
+	count_add(&dev->counters.updates, 1);
+	if (bytes)
+		bucket_init(&b->limiter.bytes, bytes, now_ns(b));
+	if (ops)
+		bucket_init(&b->limiter.ops, ops, now_ns(b));
 	b->is_limited = limiter_is_limited(&b->limiter);
 	if (loop_op_is_pending(&b->timer))
 		loop_cancel(dev->loop, &b->timer);

@@ -19,7 +19,7 @@
  * Counters: COUNT_DISCARD has discards and write-zeroes; bytes are those of requests that went
  * well.
  *
- * The loop's thread, but for blk_new().
+ * The loop's thread, but for blk_new() and blk_is_at().
  */
 #ifndef MVM_VIRTIO_BLK_H
 #define MVM_VIRTIO_BLK_H
@@ -33,8 +33,9 @@ struct err;
 enum { BLK_QUEUE_MAX = 256 };
 
 /*
- * Opens the disk and makes the device for it, named "disk 'ID'".  c and what it points to may go
- * afterwards.  To be freed by its ops.  0, or -errno with e filled (disk_open()).
+ * Opens the disk, or takes over c->opened, and makes the device for it, named "disk 'ID'".  c and
+ * what it points to may go afterwards.  To be freed by its ops.  0, or -errno with e filled
+ * (disk_open()), and then c->opened is closed.
  */
 MUST_CHECK int blk_new(const struct disk_config *c, struct virtio_device **ret, struct err *e);
 
@@ -42,16 +43,29 @@ MUST_CHECK int blk_new(const struct disk_config *c, struct virtio_device **ret, 
  * filled and nothing changed. */
 MUST_CHECK int blk_rescan(struct virtio_device *dev, struct err *e);
 
-/*
- * Another file for a device that may be running.  It is opened, locked and checked before the old
- * one is let go; requests in flight finish on the old one, all others go to the new one.  The path
- * that the device already has open is a rescan.  0, or -errno with e filled and nothing changed.
- * What the guest wrote to the old file and did not flush is in the host's page cache then, and no
- * later flush reaches it: who cares syncs that file, or has the guest flush first.
- */
-MUST_CHECK int blk_replace(struct virtio_device *dev, const char *path, struct err *e);
+/* Whether the device has the file open that path names at this moment.  Asks the file system, which
+ * may take long.  Any thread, while the loop does not replace the disk. */
+bool blk_is_at(const struct virtio_device *dev, const char *path);
 
-/* Other limits, full from now on.  A request that is held back is looked at again. */
-void blk_set_limit(struct virtio_device *dev, const struct limiter_config *limit);
+/*
+ * What the device's disk was opened with: to be given to disk_open() with another path.  The
+ * strings are the device's and valid until the disk is replaced.
+ */
+void blk_config(const struct virtio_device *dev, struct disk_config *ret);
+
+/*
+ * Another disk for a device that may be running, opened with the same flags, and not the file that
+ * it has (which would have stood against its own lock): blk_config(), blk_is_at().  d is the
+ * device's from now on.  Requests in flight finish on the old disk, which is closed behind them, on
+ * this thread (disk_close()); all others go to the new one.  What the guest wrote to the old file
+ * and did not flush is in the host's page cache then, and no later flush reaches it: who cares
+ * syncs that file, or has the guest flush first.
+ */
+void blk_replace(struct virtio_device *dev, struct disk *d);
+
+/* Other limits, each full from now on; NULL leaves one as it is.  A request that is held back is
+ * looked at again. */
+void blk_set_limit(struct virtio_device *dev, const struct bucket_config *bytes,
+	const struct bucket_config *ops);
 
 #endif

@@ -10,7 +10,9 @@
  *
  * Two descriptors where O_DIRECT is asked for: see disk_start().
  *
- * The loop's thread, but for disk_open(), which any thread may call.
+ * The loop's thread, but for disk_open(), disk_is_at() and disk_close(), which any thread may call.
+ * These may take long: opening where storage is slow or far away, closing where the host then
+ * writes back what is dirty (a network file system).
  */
 #ifndef MVM_VIRTIO_DISK_H
 #define MVM_VIRTIO_DISK_H
@@ -35,6 +37,9 @@ struct disk_config {
 	bool sync_engine;  /* no io_uring: every request blocks the loop's thread */
 	bool unsafe_cache; /* no flush is offered: the host decides when data is safe */
 	struct limiter_config limit;
+	/* For blk_new(): open already, with the flags above; taken over in any case, also when it
+	 * fails.  NULL: path is opened. */
+	struct disk *opened;
 };
 
 enum { DISK_SECTOR = 512 };
@@ -93,18 +98,19 @@ enum { DISK_PENDING = 1 };
  * an open file description lock (fcntl(2)): it keeps two monitors apart, not programs that do not
  * ask for it.  A partial sector at the end is left out with a warning.
  *
- * 0, or -errno with e filled: -EBUSY when somebody else has it, and e then names the process where
- * /proc shows it; -EINVAL for what is neither a regular file nor a block device.
+ * Any thread.  0, or -errno with e filled: -EBUSY when somebody else has it, and e then names the
+ * process where /proc shows it; -EINVAL for what is neither a regular file nor a block device.
  */
 MUST_CHECK int disk_open(const struct disk_config *c, struct disk **ret, struct err *e);
 
-/* Nothing may be in flight.  Accepts NULL and a half-built disk. */
+/* Nothing may be in flight.  Accepts NULL and a half-built disk.  Any thread. */
 void disk_close(struct disk *d);
 
 /* Looks at the size again: sectors follows it.  0, or -errno with e filled and nothing changed. */
 MUST_CHECK int disk_rescan(struct disk *d, struct err *e);
 
-/* Whether path names, at this moment, the file that d has open. */
+/* Whether path names, at this moment, the file that d has open.  Asks the file system, which may
+ * take long.  Any thread, while nobody closes d. */
 bool disk_is_at(const struct disk *d, const char *path);
 
 /*

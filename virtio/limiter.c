@@ -116,3 +116,19 @@ uint64_t limiter_take(struct limiter *l, uint64_t bytes, uint64_t now_ns)
 	take(&l->bytes, bytes);
 	return 0;
 }
+
+uint64_t bucket_take_some(struct bucket *b, uint64_t n, uint64_t now_ns)
+{
+	uint64_t some;
+
+	if (!is_limited(b))
+		return n;
+	/* As above: while the credit lasts nothing flows in. */
+	if (b->burst >= n)
+		b->at_ns = now_ns;
+	else
+		refill(b, now_ns);
+	some = b->burst >= n || b->tokens >= n - b->burst ? n : b->burst + b->tokens;
+	take(b, some);
+	return some;
+}

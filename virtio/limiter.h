@@ -55,4 +55,8 @@ bool limiter_is_limited(const struct limiter *l);
 enum { LIMITER_WAIT_MIN_NS = 1000000 };
 uint64_t limiter_take(struct limiter *l, uint64_t bytes, uint64_t now_ns);
 
+/* Takes as many of n tokens as there are now, and how many: for what is not waited for but dropped.
+ * All of them where there is no limit. */
+uint64_t bucket_take_some(struct bucket *b, uint64_t n, uint64_t now_ns);
+
 #endif

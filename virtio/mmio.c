@@ -83,6 +83,11 @@ static void on_quiesced(struct virtio_device *dev)
 	enum mmio_request request;
 	unsigned q;
 
+	if (t->pause == MMIO_PAUSES) {
+		t->pause = MMIO_PAUSED;
+		t->paused(t);
+		return;
+	}
 	(void)pthread_mutex_lock(&t->lock);
 	request = t->request;
 	q = t->request_queue;
@@ -178,12 +183,15 @@ static void reset(struct virtio_mmio *t)
 static void driver_ok(struct virtio_mmio *t)
 {
 	if (!(t->status & VIRTIO_CONFIG_S_FEATURES_OK)) {
+		count_any(&t->dev->counters.activate_fails);
 		virtio_break(t->dev, RULE_STATUS_ORDER);
 		return;
 	}
 	/* A device that already needs a reset does not begin. */
-	if (atomic_load(&t->dev->needs_reset))
+	if (atomic_load(&t->dev->needs_reset)) {
+		count_any(&t->dev->counters.activate_fails);
 		return;
+	}
 	t->status |= VIRTIO_CONFIG_S_DRIVER_OK;
 	ask_loop(t, MMIO_ACTIVATE, 0);
 }
@@ -350,6 +358,9 @@ static void kicked(struct loop_op *op, int res)
 	if (res < 0 || !virtio_may_run(dev) || !dev->vq[index].ready)
 		return;
 	count_add(&dev->counters.kicks, 1);
+	/* A network card's control queue is neither. */
+	if (index < COUNT_WAYS)
+		count_add(&dev->counters.way[index].kicks, 1);
 	dev->ops->kick(dev, index);
 }
 
@@ -440,6 +451,8 @@ static void mmio_write(void *dev, uint64_t off, const uint8_t *buf, uint32_t len
 	uint32_t value;
 
 	/* No device of ours has a configuration field that the driver may write. */
+	if (off >= REG_CONFIG)
+		count_any(&t->dev->counters.config_fails);
 	if (off >= REG_CONFIG || off % sizeof(value) != 0 || len != sizeof(value))
 		return;
 	memcpy(&value, buf, sizeof(value));
@@ -494,6 +507,34 @@ void virtio_mmio_stop(struct virtio_mmio *t)
 {
 	for (unsigned q = 0; q < t->dev->ops->nqueues; q++)
 		loop_cancel(t->dev->loop, &t->queue[q].watch);
+}
+
+void virtio_mmio_pause(struct virtio_mmio *t, void (*done)(struct virtio_mmio *t))
+{
+	struct virtio_device *dev = t->dev;
+
+	INVARIANT(t->pause == MMIO_GOES && t->request == MMIO_NOTHING);
+	t->paused = done;
+	if (!dev->active) {
+		t->pause = MMIO_PAUSED;
+		done(t);
+		return;
+	}
+	t->pause = MMIO_PAUSES;
+	dev->is_quiesced = true;
+	dev->ops->quiesce(dev);
+}
+
+void virtio_mmio_resume(struct virtio_mmio *t)
+{
+	struct virtio_device *dev = t->dev;
+
+	INVARIANT(t->pause == MMIO_PAUSED);
+	t->pause = MMIO_GOES;
+	if (!dev->active)
+		return;
+	dev->is_quiesced = false;
+	dev->ops->resume(dev);
 }
 
 void virtio_mmio_close(struct virtio_mmio *t)

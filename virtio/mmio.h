@@ -34,12 +34,17 @@ struct virtio_mmio_queue {
 	struct loop_op watch;
 };
 
+/* Whether the device rests because the machine does. */
+enum mmio_pause { MMIO_GOES, MMIO_PAUSES, MMIO_PAUSED };
+
 enum mmio_request { MMIO_NOTHING, MMIO_ACTIVATE, MMIO_RESET, MMIO_STOP_QUEUE };
 
 struct virtio_mmio {
 	struct virtio_device *dev;
 	struct virtio_mmio_queue queue[VIRTIO_QUEUES_MAX];
 	struct loop_post post; /* brings request to the loop */
+	enum mmio_pause pause; /* the loop's thread only */
+	void (*paused)(struct virtio_mmio *t);
 	/* private, under lock but for what says otherwise */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -66,6 +71,16 @@ void virtio_mmio_start(struct virtio_mmio *t, struct loop *l);
  * Stops serving kicks; the watches end in the loop's next round.  The loop's thread.
  */
 void virtio_mmio_stop(struct virtio_mmio *t);
+
+/*
+ * Brings the device to rest: done(t) is called when nothing of it is in flight, maybe from inside.
+ * The loop's thread, while no vCPU runs or is in the middle of an access: so a pause never meets a
+ * reset, the stop of a queue or an activation.  A device that is not active has nothing to do.
+ */
+void virtio_mmio_pause(struct virtio_mmio *t, void (*done)(struct virtio_mmio *t));
+
+/* After that: the device looks at its queues and goes on. */
+void virtio_mmio_resume(struct virtio_mmio *t);
 
 /* Lets go every vCPU that waits for the device: nothing happens on the window any more.  Any
  * thread. */

@@ -154,7 +154,8 @@ bool net_gate_ask(struct net *n, struct net_gate *g, uint32_t bytes)
 		return true;
 	}
 	if (!g->is_shut)
-		count_add(&n->dev.counters.throttled, 1);
+		virtio_throttled(
+			&n->dev, g == &n->rx.gate ? COUNT_READ : COUNT_WRITE, net_now_ns(n));
 	g->is_shut = true;
 	net_gate_wait(n, g, wait);
 	return false;
@@ -373,11 +374,17 @@ static void gate_init(struct net *n, struct net_gate *g, const struct limiter_co
 	g->is_limited = limiter_is_limited(&g->limiter);
 }
 
-static void set_limit(struct net *n, struct net_gate *g, const struct limiter_config *c)
+static void set_limit(struct net *n, struct net_gate *g, const struct bucket_config *bytes,
+	const struct bucket_config *ops)
 {
-	if (!c)
+	if (!bytes && !ops)
 		return;
-	gate_init(n, g, c);
+	count_add(&n->dev.counters.updates, 1);
+	if (bytes)
+		bucket_init(&g->limiter.bytes, bytes, net_now_ns(n));
+	if (ops)
+		bucket_init(&g->limiter.ops, ops, net_now_ns(n));
+	g->is_limited = limiter_is_limited(&g->limiter);
 	/* Its end makes the run function ask the new one. */
 	if (loop_op_is_pending(&g->timer) && g->until_ns != 0) {
 		g->until_ns = 0;
@@ -385,13 +392,20 @@ static void set_limit(struct net *n, struct net_gate *g, const struct limiter_co
 	}
 }
 
-void net_set_limit(
-	struct virtio_device *dev, const struct limiter_config *rx, const struct limiter_config *tx)
+void net_set_rx_limit(struct virtio_device *dev, const struct bucket_config *bytes,
+	const struct bucket_config *ops)
 {
 	struct net *n = net_of(dev);
 
-	set_limit(n, &n->rx.gate, rx);
-	set_limit(n, &n->tx.gate, tx);
+	set_limit(n, &n->rx.gate, bytes, ops);
+}
+
+void net_set_tx_limit(struct virtio_device *dev, const struct bucket_config *bytes,
+	const struct bucket_config *ops)
+{
+	struct net *n = net_of(dev);
+
+	set_limit(n, &n->tx.gate, bytes, ops);
 }
 
 /* --- construction --- */
@@ -425,6 +439,8 @@ int net_new_on(
 	n->tap = *t;
 	n->rx.spill = spill;
 	n->is_link_up = true;
+	n->has_mac = c->has_mac;
+	memcpy(n->mac, c->mac, sizeof(n->mac));
 	n->tail.run = run_again;
 	virtio_device_init(&n->dev, &net_ops, offered(c, t));
 	(void)snprintf(n->dev.name, sizeof(n->dev.name), "net '%s'", c->id);
@@ -439,14 +455,25 @@ int net_new_on(
 	return 0;
 }
 
+static int get_tap(const struct net_config *c, struct tap *t, struct err *e)
+{
+	if (!c->opened)
+		return c->tap ? tap_open(t, c->tap, e) : tap_adopt(t, c->tap_fd, e);
+	*t = *c->opened;
+	free(c->opened);
+	return 0;
+}
+
 int net_new(const struct net_config *c, struct virtio_device **ret, struct err *e)
 {
 	struct tap t;
 	int rc = check_config(c, e);
 
-	if (rc < 0)
+	if (rc < 0) {
+		tap_free(c->opened);
 		return rc;
-	rc = c->tap ? tap_open(&t, c->tap, e) : tap_adopt(&t, c->tap_fd, e);
+	}
+	rc = get_tap(c, &t, e);
 	if (rc < 0) {
 		err_prefix(e, "net '%s'", c->id);
 		return rc;
@@ -454,7 +481,7 @@ int net_new(const struct net_config *c, struct virtio_device **ret, struct err *
 	rc = net_new_on(c, &t, ret, e);
 	if (rc < 0) {
 		/* Which is the caller's. */
-		if (!c->tap)
+		if (!c->opened && !c->tap)
 			t.fd = -1;
 		tap_close(&t);
 	}

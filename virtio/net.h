@@ -26,6 +26,7 @@
 #include "virtio/limiter.h"
 
 struct err;
+struct tap;
 struct virtio_device;
 
 enum { NET_QUEUE_RX, NET_QUEUE_TX, NET_QUEUE_CTRL, NET_QUEUES };
@@ -43,6 +44,9 @@ struct net_config {
 	bool no_csum, no_tso, no_ufo, no_uso;
 	bool no_mrg;                  /* receive buffers are not merged */
 	struct limiter_config rx, tx; /* what the guest receives, what it sends */
+	/* Open already, from malloc(); taken over in any case, also when net_new() fails; tap is
+	 * then only a name and tap_fd unused.  NULL: they say what is opened. */
+	struct tap *opened;
 };
 
 /*
@@ -51,10 +55,12 @@ struct net_config {
  */
 MUST_CHECK int net_new(const struct net_config *c, struct virtio_device **ret, struct err *e);
 
-/* Replaces limiters, with full buckets; NULL leaves one as it is.  A frame that waits is looked at
- * again.  The loop's thread. */
-void net_set_limit(struct virtio_device *dev, const struct limiter_config *rx,
-	const struct limiter_config *tx);
+/* Other limits for what the guest receives, and for what it sends, each full from now on; NULL
+ * leaves one as it is.  A frame that waits is looked at again.  The loop's thread. */
+void net_set_rx_limit(struct virtio_device *dev, const struct bucket_config *bytes,
+	const struct bucket_config *ops);
+void net_set_tx_limit(struct virtio_device *dev, const struct bucket_config *bytes,
+	const struct bucket_config *ops);
 
 /* Plugs the cable in or pulls it.  Without it frames are dropped, both ways.  The loop's thread. */
 void net_set_link(struct virtio_device *dev, bool up);

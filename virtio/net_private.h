@@ -84,6 +84,8 @@ struct net {
 	struct tap tap;
 	struct limiter changes; /* of the tap's offloads */
 	bool is_link_up;
+	bool has_mac; /* mac is what the guest should send from */
+	uint8_t mac[NET_MAC_LEN];
 	bool is_waited_for; /* virtio_quiesced() is owed */
 	unsigned again; /* queues, as bits, that go on when the loop has served everybody else */
 	struct loop_tail tail;

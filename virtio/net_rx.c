@@ -125,6 +125,7 @@ static void give_up_frame(struct net *n, _Atomic uint64_t *counter)
 {
 	n->rx.frame = n->rx.spilled = 0;
 	count_add(counter, 1);
+	count_add(&n->dev.counters.way[COUNT_READ].fails, 1);
 }
 
 /* The interface was deleted, or something as grave: nothing to poll for. */
@@ -135,6 +136,7 @@ static void tap_failed(struct net *n, int code)
 			code ? strerror(-code) : "it has ended");
 	n->rx.has_failed = true;
 	count_add(&n->dev.counters.errors, 1);
+	count_add(&n->dev.counters.way[COUNT_READ].backend_fails, 1);
 	net_gate_wait(n, &n->rx.gate, NET_RETRY_NS);
 }
 
@@ -217,8 +219,10 @@ static bool read_frame(struct net *n)
 	ssize_t got;
 
 	/* Nothing that has a limit on the host's side is waited for in a guest without buffers. */
-	if (rx->nchains == 0)
+	if (rx->nchains == 0) {
+		count_add(&n->dev.counters.way[COUNT_READ].no_buffer, 1);
 		return virtq_kicks_on(queue(n));
+	}
 	count = aim(rx, &iov, &room);
 	got = tap_read(&n->tap, iov, count);
 	if (got == -EINTR)
@@ -332,8 +336,10 @@ void net_rx_run(struct net *n)
 	for (unsigned i = 0; i < RX_FRAMES && bytes < RX_BYTES && go_on; i++)
 		go_on = step(n, &bytes);
 	virtio_publish(&n->dev, NET_QUEUE_RX);
-	if (go_on)
-		net_again(n, NET_QUEUE_RX);
+	if (!go_on)
+		return;
+	count_add(&n->dev.counters.way[COUNT_READ].left, 1);
+	net_again(n, NET_QUEUE_RX);
 }
 
 /* --- waking up --- */
@@ -341,6 +347,9 @@ void net_rx_run(struct net *n)
 static void tap_ready(struct loop_op *op, int res)
 {
 	struct net *n = container_of(op, struct net, rx.poll);
+
+	if (res >= 0)
+		count_add(&n->dev.counters.way[COUNT_READ].backend_events, 1);
 
 	if (res < 0 && net_may_run(n, NET_QUEUE_RX))
 		tap_failed(n, res);
@@ -353,7 +362,8 @@ static void time_over(struct loop_op *op, int res)
 {
 	struct net *n = container_of(op, struct net, rx.gate.timer);
 
-	(void)res;
+	if (res == 0 && n->rx.gate.is_shut)
+		count_add(&n->dev.counters.way[COUNT_READ].limiter_events, 1);
 	net_rx_run(n);
 	net_settle(n);
 }

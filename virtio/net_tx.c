@@ -59,8 +59,10 @@ static bool take_frame(struct net *n)
 	enum net_header_fault fault;
 	int rc = virtq_pop(queue(n), &c);
 
-	if (rc == 0)
+	if (rc == 0) {
+		count_add(&n->dev.counters.way[COUNT_WRITE].no_buffer, 1);
 		return virtq_kicks_on(queue(n));
+	}
 	/* No chain is longer than the queue, and no queue longer than we allow. */
 	INVARIANT(rc != -ENOSPC);
 	if (rc < 0) {
@@ -72,6 +74,7 @@ static bool take_frame(struct net *n)
 		log_guest(LOG_DEBUG, "%s: a frame is not sent: %s", n->dev.name,
 			net_header_fault_text(fault));
 		count_add(&n->dev.counters.errors, 1);
+		count_add(&n->dev.counters.malformed, 1);
 		complete(n, c.head);
 		return true;
 	}
@@ -89,12 +92,30 @@ static void tap_failed(struct net *n, int code)
 			n->tap.name, strerror(-code), code == -EIO ? " (is the link up?)" : "");
 	n->tx.has_failed = true;
 	count_add(&n->dev.counters.errors, 1);
+	count_add(&n->dev.counters.way[COUNT_WRITE].fails, 1);
+	count_add(&n->dev.counters.way[COUNT_WRITE].backend_fails, 1);
+}
+
+/* Only to be counted: what an address may be used for is the host's bridge's business. */
+static void look_at_source(struct net *n)
+{
+	const struct net_tx *tx = &n->tx;
+	const size_t at = NET_HEADER_LEN + NET_MAC_LEN; /* behind the destination */
+	uint8_t source[NET_MAC_LEN];
+
+	if (!n->has_mac)
+		return;
+	net_gather(&tx->iov[tx->iov_first], at, source, sizeof(source));
+	if (memcmp(source, n->mac, sizeof(source)) != 0)
+		count_add(&n->dev.counters.spoofed, 1);
 }
 
 /* False when the tap is full: it wakes us. */
 static bool send_frame(struct net *n)
 {
 	struct net_tx *tx = &n->tx;
+	struct way_counters *count = &n->dev.counters.way[COUNT_WRITE];
+	uint64_t began;
 	ssize_t put;
 
 	if (!n->is_link_up) {
@@ -102,6 +123,7 @@ static bool send_frame(struct net *n)
 		complete(n, tx->head);
 		return true;
 	}
+	began = tick_now();
 	put = tap_write(&n->tap, &tx->iov[tx->iov_first], tx->niov);
 	if (put == -EINTR)
 		return true;
@@ -114,6 +136,8 @@ static bool send_frame(struct net *n)
 		tap_failed(n, (int)put);
 	} else {
 		tx->has_failed = false;
+		tally_add(&count->took, tick_now() - began);
+		look_at_source(n);
 		count_add(&n->dev.counters.requests[COUNT_WRITE], 1);
 		count_add(&n->dev.counters.bytes[COUNT_WRITE], tx->len - NET_HEADER_LEN);
 	}
@@ -151,8 +175,10 @@ void net_tx_run(struct net *n)
 	for (unsigned i = 0; i < TX_FRAMES && bytes < TX_BYTES && go_on; i++)
 		go_on = step(n, &bytes);
 	virtio_publish(&n->dev, NET_QUEUE_TX);
-	if (go_on)
-		net_again(n, NET_QUEUE_TX);
+	if (!go_on)
+		return;
+	count_add(&n->dev.counters.way[COUNT_WRITE].left, 1);
+	net_again(n, NET_QUEUE_TX);
 }
 
 /* --- waking up --- */
@@ -160,6 +186,9 @@ void net_tx_run(struct net *n)
 static void tap_ready(struct loop_op *op, int res)
 {
 	struct net *n = container_of(op, struct net, tx.poll);
+
+	if (res >= 0)
+		count_add(&n->dev.counters.way[COUNT_WRITE].backend_events, 1);
 
 	/* The tap is full and the host cannot tell us when it no longer is.  The frame still waits.
 	 */
@@ -176,7 +205,8 @@ static void time_over(struct loop_op *op, int res)
 {
 	struct net *n = container_of(op, struct net, tx.gate.timer);
 
-	(void)res;
+	if (res == 0 && n->tx.gate.is_shut)
+		count_add(&n->dev.counters.way[COUNT_WRITE].limiter_events, 1);
 	net_tx_run(n);
 	net_settle(n);
 }

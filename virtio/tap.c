@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -141,6 +142,14 @@ void tap_close(struct tap *t)
 	fd_closep(&t->tx_fd);
 	fd_closep(&t->fd);
 	t->fd = t->tx_fd = -1;
+}
+
+void tap_free(struct tap *t)
+{
+	if (!t)
+		return;
+	tap_close(t);
+	free(t);
 }
 
 static bool has(uint64_t features, unsigned bit)

@@ -51,6 +51,9 @@ MUST_CHECK int tap_adopt(struct tap *t, int fd, struct err *e);
 /* Accepts a tap whose descriptors are -1. */
 void tap_close(struct tap *t);
 
+/* Closes a tap that is in memory from malloc(), and frees it.  Accepts NULL. */
+void tap_free(struct tap *t);
+
 /*
  * Tells the host which of VIRTIO_NET_F_GUEST_* were agreed: what it need not finish for the guest.
  * A change takes a lock that all network interfaces of the host share, and is told to everybody who

@@ -7,12 +7,24 @@
 
 #include "base/log.h"
 
+static void broken_posted(struct loop_post *post)
+{
+	struct virtio_device *dev = container_of(post, struct virtio_device, broken_post);
+	uint32_t untold = 0;
+
+	/* A driver that breaks and resets its device for ever would drown all other news. */
+	if (log_budget_take(&dev->broken_budget, log_now_ms(), &untold))
+		dev->told(dev, VIRTIO_NEWS_BROKEN, untold,
+			virtio_rule_text(atomic_load(&dev->broken_rule)));
+}
+
 void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops, uint64_t offered)
 {
 	INVARIANT(ops->nqueues >= 1 && ops->nqueues <= VIRTIO_QUEUES_MAX);
 	dev->ops = ops;
 	dev->offered = offered | VIRTIO_FEATURES_COMMON;
 	dev->irq_fd = -1;
+	dev->broken_post.run = broken_posted;
 	(void)pthread_mutex_init(&dev->config_lock, NULL);
 }
 
@@ -47,8 +59,26 @@ void virtio_break(struct virtio_device *dev, enum virtio_rule rule)
 	log_guest(LOG_WARNING, "%s: the driver %s (virtio 1.2, %s); the device needs a reset",
 		dev->name, virtio_rule_text(rule), virtio_rule_section(rule));
 	/* Once is enough: the driver is told until it resets. */
-	if (!atomic_exchange(&dev->needs_reset, true))
-		interrupt(dev, VIRTIO_ISR_CONFIG);
+	if (atomic_exchange(&dev->needs_reset, true))
+		return;
+	interrupt(dev, VIRTIO_ISR_CONFIG);
+	atomic_store(&dev->broken_rule, rule);
+	if (dev->told)
+		loop_post(dev->loop, &dev->broken_post);
+}
+
+void virtio_throttled(struct virtio_device *dev, enum counter_kind way, uint64_t now_ns)
+{
+	static const uint64_t pause_ns = 1000000000;
+
+	count_add(&dev->counters.throttled, 1);
+	count_add(&dev->counters.way[way].throttled, 1);
+	dev->throttled_untold++;
+	if (!dev->told || (dev->throttled_told_ns && now_ns - dev->throttled_told_ns < pause_ns))
+		return;
+	dev->told(dev, VIRTIO_NEWS_THROTTLED, dev->throttled_untold, NULL);
+	dev->throttled_told_ns = now_ns;
+	dev->throttled_untold = 0;
 }
 
 void virtio_quiesced(struct virtio_device *dev)
@@ -68,6 +98,7 @@ void virtio_config_write(struct virtio_device *dev, size_t off, const void *src,
 	(void)pthread_mutex_unlock(&dev->config_lock);
 	if (!dev->active)
 		return;
+	count_add(&dev->counters.config_changes, 1);
 	count_add(&dev->counters.interrupts, 1);
 	interrupt(dev, VIRTIO_ISR_CONFIG);
 }

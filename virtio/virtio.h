@@ -20,11 +20,12 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "core/loop.h"
 #include "virtio/counters.h"
 #include "virtio/queue.h"
 
 struct guest_mem;
-struct loop;
 struct virtio_device;
 
 enum { VIRTIO_QUEUES_MAX = 3, VIRTIO_CONFIG_MAX = 64, VIRTIO_NAME_MAX = 80 };
@@ -34,6 +35,16 @@ enum { VIRTIO_QUEUES_MAX = 3, VIRTIO_CONFIG_MAX = 64, VIRTIO_NAME_MAX = 80 };
 #define VIRTIO_FEATURES_COMMON                                                                     \
 	(VIRTIO_BIT(32) | VIRTIO_BIT(VIRTIO_RING_F_EVENT_IDX) |                                    \
 		VIRTIO_BIT(VIRTIO_RING_F_INDIRECT_DESC))
+
+/* What the host's user may want to hear of a device. */
+enum virtio_news {
+	/* Its driver broke a rule; text: which; number: how often that was not told, because there
+	 * is a budget (log_budget_take()). */
+	VIRTIO_NEWS_BROKEN,
+	VIRTIO_NEWS_THROTTLED, /* a limiter holds it back; number: how often since it was last said,
+				  which is at most once a second */
+	VIRTIO_NEWS_CAPACITY,  /* a disk has another file or size; number: bytes; text: its path */
+};
 
 struct virtio_ops {
 	uint32_t id;        /* device type (5) */
@@ -74,6 +85,14 @@ struct virtio_device {
 	/* Set by whoever has the transport's part: the device only reads them. */
 	bool active;      /* between activate and reset, also while quiesced */
 	bool is_quiesced; /* from before quiesce until before resume, or until after reset */
+	/*
+	 * Whom news are told; NULL: nobody asks.  On the loop's thread, from wherever the device
+	 * is: it must not call the device.  text is valid during the call only; NULL where there is
+	 * none.
+	 */
+	void (*told)(struct virtio_device *dev, enum virtio_news news, uint64_t number,
+		const char *text);
+	void *told_ctx;
 	/* set by the transport */
 	int irq_fd; /* eventfd of the interrupt, -1: none */
 	void (*quiesced)(struct virtio_device *dev);
@@ -81,6 +100,11 @@ struct virtio_device {
 	/* private */
 	_Atomic uint32_t isr; /* interrupt status (4.2.2) */
 	_Atomic bool needs_reset;
+	struct loop_post broken_post; /* brings broken_rule to the loop */
+	_Atomic enum virtio_rule broken_rule;
+	struct log_budget broken_budget;
+	uint64_t throttled_told_ns; /* when it was last told; 0: never */
+	uint64_t throttled_untold;
 	pthread_mutex_t config_lock; /* guards the next three */
 	uint32_t generation;
 	size_t config_len;
@@ -114,6 +138,10 @@ void virtio_publish(struct virtio_device *dev, unsigned q);
  * (DEVICE_NEEDS_RESET, 2.1.2).  Any thread.
  */
 void virtio_break(struct virtio_device *dev, enum virtio_rule rule);
+
+/* A limiter begins to hold a request or frame of the given way (COUNT_READ, COUNT_WRITE) back:
+ * counted, and told. */
+void virtio_throttled(struct virtio_device *dev, enum counter_kind way, uint64_t now_ns);
 
 /* To be called once by a device that was told to quiesce; as the last thing it does, because
  * resume, or reset and activate, may come from inside. */

@@ -55,8 +55,10 @@ static void update_irq(struct i8042 *k)
 /* What does not fit is lost, as on the real one. */
 static void put(struct i8042 *k, uint8_t byte)
 {
-	if (k->count == I8042_QUEUE)
+	if (k->count == I8042_QUEUE) {
+		k->counters.missed_writes++;
 		return;
+	}
 	k->queue[(k->first + k->count) % I8042_QUEUE] = byte;
 	k->count++;
 }
@@ -130,6 +132,8 @@ static bool command(struct i8042 *k, uint8_t byte)
 	case CMD_AUX_LOOP:
 	case CMD_AUX_SEND: k->expects = byte; break;
 	default:
+		if (byte < CMD_PULSE)
+			k->counters.errors++;
 		/* 0xf0 to 0xff pulse output lines low; line 0 is the CPU's reset. */
 		return byte >= CMD_PULSE && !(byte & OUTPORT_NOT_RESET);
 	}
@@ -145,7 +149,10 @@ static void read_data(void *dev, uint64_t off, uint8_t *buf, uint32_t len)
 	(void)pthread_mutex_lock(&k->lock);
 	buf[0] = k->queue[k->first]; /* an empty queue shows its last byte again, as the latch does
 				      */
-	if (k->count > 0) {
+	k->counters.reads++;
+	if (k->count == 0) {
+		k->counters.missed_reads++;
+	} else {
 		k->first = (k->first + 1) % I8042_QUEUE;
 		k->count--;
 		/* Each byte is an edge of its own. */
@@ -164,12 +171,14 @@ static void write_data(void *dev, uint64_t off, const uint8_t *buf, uint32_t len
 	(void)off;
 	(void)len;
 	(void)pthread_mutex_lock(&k->lock);
+	k->counters.writes++;
 	expects = k->expects;
 	k->expects = 0;
 	if (expects)
 		reset = parameter(k, expects, buf[0]);
 	else
 		keyboard(k, buf[0]);
+	k->counters.resets += reset;
 	update_irq(k);
 	(void)pthread_mutex_unlock(&k->lock);
 	if (reset)
@@ -183,6 +192,7 @@ static void read_status(void *dev, uint64_t off, uint8_t *buf, uint32_t len)
 	(void)off;
 	(void)len;
 	(void)pthread_mutex_lock(&k->lock);
+	k->counters.reads++;
 	buf[0] = STATUS_UNLOCKED;
 	if (k->count > 0)
 		buf[0] |= STATUS_OUTPUT_FULL;
@@ -199,8 +209,10 @@ static void write_command(void *dev, uint64_t off, const uint8_t *buf, uint32_t 
 	(void)off;
 	(void)len;
 	(void)pthread_mutex_lock(&k->lock);
+	k->counters.writes++;
 	k->expects = 0;
 	reset = command(k, buf[0]);
+	k->counters.resets += reset;
 	update_irq(k);
 	(void)pthread_mutex_unlock(&k->lock);
 	if (reset)
@@ -244,4 +256,11 @@ bool i8042_ctrl_alt_del(struct i8042 *k)
 	}
 	(void)pthread_mutex_unlock(&k->lock);
 	return sent;
+}
+
+void i8042_get_counters(struct i8042 *k, struct i8042_counters *ret)
+{
+	(void)pthread_mutex_lock(&k->lock);
+	*ret = k->counters;
+	(void)pthread_mutex_unlock(&k->lock);
 }

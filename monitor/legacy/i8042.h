@@ -18,6 +18,14 @@
 
 enum { I8042_QUEUE = 16 };
 
+struct i8042_counters {
+	uint64_t reads, writes; /* accesses */
+	uint64_t resets;        /* of the machine that the guest asked for here */
+	uint64_t missed_reads;  /* of data when there was none */
+	uint64_t missed_writes; /* bytes for the guest that had no room */
+	uint64_t errors;        /* commands that do not exist */
+};
+
 struct i8042 {
 	pthread_mutex_t lock;
 	struct irq_line irq;
@@ -30,6 +38,7 @@ struct i8042 {
 			   */
 	bool kbd_expects; /* the keyboard's own command has a parameter to come */
 	bool kbd_scans;
+	struct i8042_counters counters;
 };
 
 /* One byte-wide port each; dev is the struct i8042. */
@@ -43,5 +52,8 @@ void i8042_fini(struct i8042 *k);
  * when keys wait unread and there is no room for all of these.  Any thread.
  */
 bool i8042_ctrl_alt_del(struct i8042 *k);
+
+/* What was counted so far.  Any thread. */
+void i8042_get_counters(struct i8042 *k, struct i8042_counters *ret);
 
 #endif

@@ -95,6 +95,7 @@ static void push(struct serial *s, uint8_t byte)
 {
 	if (s->count == capacity(s)) {
 		s->overrun = true;
+		s->counters.errors++;
 		return;
 	}
 	s->fifo[(s->first + s->count) % SERIAL_FIFO] = byte;
@@ -105,8 +106,11 @@ static uint8_t pop(struct serial *s)
 {
 	uint8_t byte = s->fifo[s->first];
 
-	if (s->count == 0)
+	if (s->count == 0) {
+		s->counters.missed_reads++;
 		return 0;
+	}
+	s->counters.reads++;
 	s->first = (s->first + 1) % SERIAL_FIFO;
 	s->count--;
 	return byte;
@@ -197,7 +201,7 @@ static void write_data(struct serial *s, uint8_t byte)
 		push(s, byte);
 		return;
 	}
-	s->tx_bytes++;
+	s->counters.writes++;
 	s->host.tx(s->host.ctx, byte);
 }
 
@@ -253,7 +257,9 @@ static void write_register(struct serial *s, uint64_t reg, uint8_t value)
 	case REG_LCR: s->lcr = value; break;
 	case REG_MCR: write_mcr(s, value); break;
 	case REG_SCR: s->scr = value; break;
-	default: break; /* LSR and MSR are read-only outside the factory */
+	default:
+		s->counters.missed_writes++;
+		break; /* LSR and MSR are read-only outside the factory */
 	}
 }
 
@@ -312,10 +318,16 @@ size_t serial_receive(struct serial *s, const uint8_t *buf, size_t len)
 	n = MIN(len, room(s));
 	for (size_t i = 0; i < n; i++)
 		push(s, buf[i]);
-	s->rx_bytes += n;
 	update_irq(s);
 	(void)pthread_mutex_unlock(&s->lock);
 	return n;
+}
+
+void serial_get_counters(struct serial *s, struct serial_counters *ret)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	*ret = s->counters;
+	(void)pthread_mutex_unlock(&s->lock);
 }
 
 void serial_break(struct serial *s)

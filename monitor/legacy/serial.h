@@ -28,6 +28,13 @@ struct serial_host {
 	void *ctx;
 };
 
+struct serial_counters {
+	uint64_t reads, writes; /* bytes that the guest took, and sent */
+	uint64_t missed_reads;  /* looks at the receiver while it was empty */
+	uint64_t missed_writes; /* writes to registers that are only read */
+	uint64_t errors;        /* bytes that were lost because the receiver was full */
+};
+
 struct serial {
 	pthread_mutex_t lock;
 	struct serial_host host;
@@ -44,7 +51,7 @@ struct serial {
 	 */
 	bool listening;
 	unsigned idle_polls;
-	uint64_t tx_bytes, rx_bytes;
+	struct serial_counters counters;
 };
 
 extern const struct bus_ops serial_bus_ops; /* dev is the struct serial; SERIAL_REGISTERS ports */
@@ -57,6 +64,9 @@ size_t serial_room(struct serial *s);
 
 /* Puts up to serial_room() bytes into the receive FIFO; returns how many.  Any thread. */
 size_t serial_receive(struct serial *s, const uint8_t *buf, size_t len);
+
+/* What was counted so far.  Any thread. */
+void serial_get_counters(struct serial *s, struct serial_counters *ret);
 
 /* A break condition, as a magic SysRq over the line begins.  Any thread. */
 void serial_break(struct serial *s);

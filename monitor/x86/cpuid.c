@@ -101,25 +101,38 @@ static void features(struct cpuid_table *c, const struct cpuid_config *cfg)
 	e->edx = cfg->cpus > 1 ? e->edx | BIT(EDX_HTT) : e->edx & ~BIT(EDX_HTT);
 }
 
-/* Caches of level 1 and 2 belong to a core, those above to the package. */
-static void intel_caches(struct cpuid_table *c, unsigned cpus)
+static unsigned threads_of(const struct cpuid_config *cfg)
 {
-	unsigned all = (1U << bits_for(cpus)) - 1;
+	return cfg->smt && cfg->cpus > 1 ? 2 : 1;
+}
+
+/* APIC ids beside the first that share a cache, as caches' leaves say it: those of level 1 and 2
+ * belong to a core, those above to the package. */
+static unsigned sharing(const struct cpuid_config *cfg, uint32_t eax)
+{
+	unsigned level = eax >> 5 & 0x7;
+
+	return (level >= 3 ? 1U << bits_for(cfg->cpus) : threads_of(cfg)) - 1;
+}
+
+static void intel_caches(struct cpuid_table *c, const struct cpuid_config *cfg)
+{
+	unsigned cores = (1U << bits_for(cfg->cpus / threads_of(cfg))) - 1;
 
 	for (unsigned i = 0; i < c->head.nent; i++) {
 		struct kvm_cpuid_entry2 *e = &c->entry[i];
 
 		if (e->function != LEAF_CACHE || (e->eax & 0x1f) == 0)
 			continue;
-		e->eax = (e->eax & 0x3fff) | all << 26 | ((e->eax >> 5 & 0x7) >= 3 ? all : 0) << 14;
+		e->eax = (e->eax & 0x3fff) | cores << 26 | sharing(cfg, e->eax) << 14;
 	}
 }
 
-static int topology(struct cpuid_table *c, unsigned cpus)
+static int topology(struct cpuid_table *c, unsigned cpus, unsigned threads)
 {
 	enum { LEVEL_THREAD = 1, LEVEL_CORE = 2 };
 	const struct kvm_cpuid_entry2 level[] = {
-		{ .eax = 0, .ebx = 1, .ecx = 0 | LEVEL_THREAD << 8 },
+		{ .eax = bits_for(threads), .ebx = threads, .ecx = 0 | LEVEL_THREAD << 8 },
 		{ .eax = bits_for(cpus), .ebx = cpus, .ecx = 1 | LEVEL_CORE << 8 },
 		{ .ecx = 2 },
 	};
@@ -142,11 +155,10 @@ static int topology(struct cpuid_table *c, unsigned cpus)
 	return 0;
 }
 
-static void amd(struct cpuid_table *c, unsigned cpus)
+static void amd(struct cpuid_table *c, const struct cpuid_config *cfg)
 {
 	enum { ECX_SVM = 2, ECX_PERFCTR = 23, ECX_PERFCTR_NB = 24, ECX_PERFCTR_LLC = 28 };
 	struct kvm_cpuid_entry2 *e = find(c, LEAF_AMD_FEATURES);
-	unsigned all = (1U << bits_for(cpus)) - 1;
 
 	if (e)
 		e->ecx &= ~(BIT(ECX_SVM) | BIT(ECX_PERFCTR) | BIT(ECX_PERFCTR_NB) |
@@ -155,11 +167,11 @@ static void amd(struct cpuid_table *c, unsigned cpus)
 	drop(c, LEAF_AMD_PMU);
 	e = find(c, LEAF_AMD_SIZES);
 	if (e && !is_intel(c))
-		e->ecx = (cpus - 1) | bits_for(cpus) << 12;
+		e->ecx = (cfg->cpus - 1) | bits_for(cfg->cpus) << 12;
 	for (unsigned i = 0; i < c->head.nent; i++) {
 		e = &c->entry[i];
 		if (e->function == LEAF_AMD_CACHE && (e->eax & 0x1f) != 0)
-			e->eax = (e->eax & 0x3fff) | ((e->eax >> 5 & 0x7) >= 3 ? all : 0) << 14;
+			e->eax = (e->eax & 0x3fff) | sharing(cfg, e->eax) << 14;
 	}
 }
 
@@ -244,9 +256,9 @@ int cpuid_apply_policy(struct cpuid_table *c, const struct cpuid_config *cfg)
 {
 	features(c, cfg);
 	forbidden(c);
-	intel_caches(c, cfg->cpus);
-	amd(c, cfg->cpus);
-	if (topology(c, cfg->cpus) < 0 || hypervisor(c, cfg->tsc_khz) < 0 ||
+	intel_caches(c, cfg);
+	amd(c, cfg);
+	if (topology(c, cfg->cpus, threads_of(cfg)) < 0 || hypervisor(c, cfg->tsc_khz) < 0 ||
 		intel_frequency(c, cfg->tsc_khz) < 0)
 		return -EOVERFLOW;
 	return 0;
@@ -254,6 +266,9 @@ int cpuid_apply_policy(struct cpuid_table *c, const struct cpuid_config *cfg)
 
 void cpuid_set_apic_id(struct cpuid_table *c, uint32_t apic_id)
 {
+	const struct kvm_cpuid_entry2 *threads_level = find(c, LEAF_TOPOLOGY);
+	unsigned threads = threads_level && threads_level->ebx == 2 ? 2 : 1;
+
 	for (unsigned i = 0; i < c->head.nent; i++) {
 		struct kvm_cpuid_entry2 *e = &c->entry[i];
 
@@ -263,8 +278,8 @@ void cpuid_set_apic_id(struct cpuid_table *c, uint32_t apic_id)
 			e->edx = apic_id;
 		} else if (e->function == LEAF_AMD_TOPOLOGY) {
 			e->eax = apic_id;
-			e->ebx = apic_id; /* one thread per core: the core's number */
-			e->ecx = 0;       /* one node */
+			e->ebx = apic_id / threads | (threads - 1) << 8; /* the core, its threads */
+			e->ecx = 0;                                      /* one node */
 		}
 	}
 }

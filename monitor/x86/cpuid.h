@@ -16,7 +16,8 @@
 #include "core/kvm.h"
 
 struct cpuid_config {
-	unsigned cpus;    /* one package, one thread per core */
+	unsigned cpus;    /* one package */
+	bool smt;         /* two threads to a core, otherwise one; cpus is even, or 1 */
 	uint32_t tsc_khz; /* 0: unknown, and then not told */
 	bool tsc_deadline;
 };

@@ -543,7 +543,7 @@ static void start(struct machine *m)
 		c.limit.ops = (struct bucket_config){ .size = 3, .refill_ms = 10 };
 	if ((how & 32) && !c.sync_engine)
 		c.limit.bytes = (struct bucket_config){ .size = 4096, .refill_ms = 10 };
-	blk_set_limit(m->dev, &c.limit);
+	blk_set_limit(m->dev, &c.limit.bytes, &c.limit.ops);
 	m->dev->quiesced = on_quiesced;
 	activate(m);
 }

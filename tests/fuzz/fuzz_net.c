@@ -686,7 +686,12 @@ static void settings(struct script *s)
 	};
 
 	switch (how % 4) {
-	case 0: net_set_limit(w.dev, how & 4 ? &c : NULL, how & 8 ? &c : NULL); break;
+	case 0:
+		if (how & 4)
+			net_set_rx_limit(w.dev, &c.bytes, &c.ops);
+		if (how & 8)
+			net_set_tx_limit(w.dev, &c.bytes, &c.ops);
+		break;
 	case 1: net_set_link(w.dev, how & 4); break;
 	default: net_announce(w.dev); break;
 	}

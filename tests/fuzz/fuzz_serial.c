@@ -122,7 +122,7 @@ static void check_state(
 	FUZZ_CHECK(s->count == m->count);
 	for (unsigned i = 0; i < s->count; i++)
 		FUZZ_CHECK(s->fifo[(s->first + i) % SERIAL_FIFO] == m->fifo[i]);
-	FUZZ_CHECK(h->sent == m->sent && s->tx_bytes == m->sent);
+	FUZZ_CHECK(h->sent == m->sent && s->counters.writes == m->sent);
 	FUZZ_CHECK(room + s->count <= SERIAL_FIFO);
 	/* A host that was turned away is told when it may come back; if it were not, input would
 	 * stop for good. */

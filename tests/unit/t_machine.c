@@ -30,7 +30,7 @@ void t_machine_run(struct t_outcome *o, const struct vm_config *c, enum loop_bac
 	if (o->rc == 0)
 		o->rc = loop_new(backend, &l, NULL, &o->e);
 	if (o->rc == 0)
-		o->rc = vm_start(vm, l, &t_no_console, &o->e);
+		o->rc = vm_start(vm, l, NULL, &t_no_console, &o->e);
 	t_kvm_count(false);
 	if (o->rc == 0) {
 		o->rc = loop_run(l);

@@ -53,7 +53,7 @@ static void on_timer(struct loop_op *op, int res)
 
 static void make_console(struct rig *r, bool has_keys)
 {
-	struct console_host host = { on_command, r };
+	struct console_host host = { .command = on_command, .ctx = r };
 	struct irq_line nowhere = { .vm_fd = -1, .gsi = 4 };
 	struct err e = { 0 };
 
@@ -262,9 +262,9 @@ Test(console, a_slow_reader_costs_bytes_that_are_counted_and_never_the_guests_ti
 
 		/* Nobody reads: 256 KiB stay in the ring, the rest is lost at once. */
 		say_numbers(&r, BIG);
-		t_uint(console_dropped(r.c), BIG - CONSOLE_RING_SIZE);
+		t_uint(console_dropped(r.c), BIG - CONSOLE_BACKLOG);
 		run_for(&r, 2 * MS);
-		got = drain(&r, CONSOLE_RING_SIZE, &wrong);
+		got = drain(&r, CONSOLE_BACKLOG, &wrong);
 		t_uint(got + console_dropped(r.c), BIG);
 		t_uint(wrong, 0);
 	}
@@ -334,9 +334,9 @@ Test(console, a_socket_whose_reader_is_slow_does_not_hold_up_the_loop)
 		if (!setup_output(&r, turn, pair[0]))
 			continue;
 		r.see_fd = pair[1];
-		say_numbers(&r, CONSOLE_RING_SIZE);
+		say_numbers(&r, CONSOLE_BACKLOG);
 		run_for(&r, 5 * MS);
-		t_uint(drain(&r, UINT64_MAX, &wrong), CONSOLE_RING_SIZE);
+		t_uint(drain(&r, UINT64_MAX, &wrong), CONSOLE_BACKLOG);
 		t_uint(wrong, 0);
 		teardown(&r);
 	}
@@ -738,7 +738,7 @@ Test(console, a_reader_that_does_not_read_is_not_waited_for_without_end)
 	{
 		struct timespec a, b;
 
-		say_numbers(&r, CONSOLE_RING_SIZE);
+		say_numbers(&r, CONSOLE_BACKLOG);
 		(void)clock_gettime(CLOCK_MONOTONIC, &a);
 		console_drain(r.c, 10, -1);
 		(void)clock_gettime(CLOCK_MONOTONIC, &b);

@@ -353,7 +353,7 @@ Test(devices, a_machine_whose_disk_is_in_use_may_be_freed_at_any_time)
 		guest_at = 0;
 		t_int(vm_new(&config, &t, &vm, NULL), 0);
 		t_int(loop_new(LOOP_AUTO, &l, NULL, NULL), 0);
-		t_int(vm_start(vm, l, &t_no_console, NULL), 0);
+		t_int(vm_start(vm, l, NULL, &t_no_console, NULL), 0);
 		loop_timeout(l, &op, us * 1000ULL);
 		t_int(loop_run(l), 0);
 		vm_free(vm);

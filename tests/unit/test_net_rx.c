@@ -677,10 +677,10 @@ Test(net_rx, a_new_limit_is_asked_at_once)
 		t_net_expect(&t, SMALL, 0, 1);
 		t_net_turn(&t);
 		/* The other direction's is not this one's. */
-		net_set_limit(t.dev, NULL, &open);
+		net_set_tx_limit(t.dev, &open.bytes, &open.ops);
 		t_net_turn(&t);
 		t_uint(t_virtq_used_count(ring(&t)), 0);
-		net_set_limit(t.dev, &open, NULL);
+		net_set_rx_limit(t.dev, &open.bytes, &open.ops);
 		t_net_expect(&t, SMALL, 1, 1);
 		t_net_expect(&t, SMALL, 2, 1);
 		t_net_fini(&t);

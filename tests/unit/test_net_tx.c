@@ -527,16 +527,16 @@ Test(net_tx, a_new_limit_is_asked_at_once)
 		struct t_net t;
 
 		hold_second(&t, l, &shut);
-		net_set_limit(t.dev, &open, NULL);
+		net_set_rx_limit(t.dev, &open.bytes, &open.ops);
 		t_net_turn(&t);
 		t_true(is_wire_empty(&t));
 		/* Twice in a round, and one that lets one pass. */
-		net_set_limit(t.dev, NULL, &shut);
-		net_set_limit(t.dev, NULL, &shut);
+		net_set_tx_limit(t.dev, &shut.bytes, &shut.ops);
+		net_set_tx_limit(t.dev, &shut.bytes, &shut.ops);
 		t_net_expect_wire(&t, MEDIUM, 1);
 		t_net_turn(&t);
 		t_true(is_wire_empty(&t));
-		net_set_limit(t.dev, NULL, &open);
+		net_set_tx_limit(t.dev, &open.bytes, &open.ops);
 		t_net_expect_wire(&t, MEDIUM, 2);
 		t_net_fini(&t);
 	}

@@ -178,7 +178,7 @@ Test(serial, a_byte_written_is_sent_at_once_and_the_transmitter_is_empty)
 	t_uint(u.nsent, 1);
 	t_uint(u.sent[0], 'A');
 	t_hex(in(&u, LSR) & LSR_IDLE, LSR_IDLE);
-	t_uint(u.s.tx_bytes, 1);
+	t_uint(u.s.counters.writes, 1);
 	serial_fini(&u.s);
 }
 
@@ -253,7 +253,7 @@ Test(serial, a_byte_received_is_ready_and_read_once)
 	t_hex(in(&u, LSR) & LSR_READY, LSR_READY);
 	t_uint(in(&u, DATA), 'x');
 	t_hex(in(&u, LSR) & LSR_READY, 0);
-	t_uint(u.s.rx_bytes, 1);
+	t_uint(u.s.counters.reads, 1);
 	serial_fini(&u.s);
 }
 

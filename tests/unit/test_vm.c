@@ -147,7 +147,7 @@ Test(vm, a_running_machine_may_be_ended_from_outside_and_the_first_reason_wins)
 	config.cpus = 2;
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	t_int(loop_new(LOOP_EPOLL, &l, NULL, NULL), 0);
-	t_int(vm_start(vm, l, &t_no_console, NULL), 0);
+	t_int(vm_start(vm, l, NULL, &t_no_console, NULL), 0);
 	t_int(vm_end(vm, NULL), VM_RUNNING);
 	vm_stop(vm, VM_STOPPED, "because");
 	vm_stop(vm, VM_CRASHED, "too late");
@@ -169,7 +169,7 @@ Test(vm, a_machine_that_runs_may_be_freed)
 	config.cpus = 3;
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	t_int(loop_new(LOOP_EPOLL, &l, NULL, NULL), 0);
-	t_int(vm_start(vm, l, &t_no_console, NULL), 0);
+	t_int(vm_start(vm, l, NULL, &t_no_console, NULL), 0);
 	run_for(l, 1000000);
 	vm_free(vm);
 	loop_free(l);
@@ -202,7 +202,7 @@ Test(vm, a_machine_may_be_ended_before_it_starts)
 	t_int(vm_new(&config, &t, &vm, NULL), 0);
 	vm_stop(vm, VM_STOPPED, "changed my mind");
 	t_int(loop_new(LOOP_EPOLL, &l, NULL, NULL), 0);
-	t_int(vm_start(vm, l, &t_no_console, NULL), 0);
+	t_int(vm_start(vm, l, NULL, &t_no_console, NULL), 0);
 	t_int(loop_run(l), 0);
 	t_int(vm_end(vm, why), VM_STOPPED);
 	t_str(why, "changed my mind");
