@@ -9,6 +9,10 @@
 enum { EXIT_GUEST_DONE = 0, EXIT_HOST_FAILED = 1, EXIT_USAGE = 2, EXIT_GUEST_CRASHED = 3 };
 
 int cmd_run(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_api(int argc, char **argv);
+int cmd_console(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

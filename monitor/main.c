@@ -1,5 +1,6 @@
 /* mvm: a microVM monitor.  The table of verbs. */
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,16 +12,26 @@
 static const char usage[] =
 	"usage: mvm VERB [options]\n"
 	"\n"
-	"  run     boot a guest in the foreground, its serial port on stdin and stdout\n"
-	"  doctor  tell whether this host can run guests, how well, and what to do about it\n"
+	"  run      boot a guest in the foreground, its serial port on stdin and stdout\n"
+	"  serve    a machine that is driven by a REST API on a Unix socket\n"
+	"  api      send one request to the API of a machine\n"
+	"  console  attach to the console of a machine\n"
+	"  ps       list the machines of this user and what they do\n"
+	"  doctor   tell whether this host can run guests, how well, and what to do about it\n"
 	"\n"
-	"'mvm VERB --help' tells more; 'mvm --version' the version.\n";
+	"'mvm VERB --help' tells more; 'mvm --version' the version.  Without a verb, and with "
+	"flags, it is\n"
+	"'mvm serve': 'mvm --api-sock PATH'; called by the name 'firecracker' it always is.\n";
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{ "run", cmd_run },
+	{ "serve", cmd_serve },
+	{ "api", cmd_api },
+	{ "console", cmd_console },
+	{ "ps", cmd_ps },
 	{ "doctor", cmd_doctor },
 };
 
@@ -40,10 +51,20 @@ static int hold_standard_fds(void)
 	return fd < 0 && fcntl(STDERR_FILENO, F_GETFD) < 0 ? -1 : 0;
 }
 
+/* Clients of the API start it by the name that they know. */
+static bool is_called_firecracker(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return path && strcmp(slash ? slash + 1 : path, "firecracker") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (hold_standard_fds() < 0)
 		return EXIT_HOST_FAILED;
+	if (is_called_firecracker(argv[0]))
+		return cmd_serve(argc, argv);
 	if (argc < 2) {
 		(void)fputs(usage, stderr);
 		return EXIT_USAGE;
@@ -52,14 +73,13 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], verbs[i].name) == 0)
 			return verbs[i].run(argc - 1, argv + 1);
 	}
-	if (strcmp(argv[1], "--version") == 0) {
-		(void)puts("mvm v" MVM_VERSION);
-		return 0;
-	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
 		(void)fputs(usage, stdout);
 		return 0;
 	}
+	/* With them --version, whose first line clients parse. */
+	if (strncmp(argv[1], "--", 2) == 0)
+		return cmd_serve(argc, argv);
 	log_error("'%s' is not a verb; 'mvm --help' lists them", argv[1]);
 	return EXIT_USAGE;
 }

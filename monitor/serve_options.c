@@ -357,7 +357,7 @@ static void print_help(FILE *out)
 		"\n"
 		"Exit status: 0 the guest shut down or rebooted, 1 the host or mvm failed, 3 the "
 		"guest crashed,\n"
-		"152 bad level, 153 bad flags.\n",
+		"152 bad level or config file, 153 bad flags.\n",
 		out);
 }
 
