@@ -57,6 +57,13 @@ void loop_defer(struct loop *l, struct loop_tail *t)
 	tail = t;
 }
 
+/* The only one: a rule was broken. */
+void loop_post(struct loop *l, struct loop_post *post)
+{
+	(void)l;
+	post->run(post);
+}
+
 uint64_t loop_now_ns(struct loop *l)
 {
 	(void)l;
@@ -203,6 +210,17 @@ struct machine {
 };
 
 static struct machine *machine; /* for on_quiesced, which knows only the device */
+
+/* Nothing is told but what may be, and a rule only of a device that it broke. */
+static void on_news(
+	struct virtio_device *dev, enum virtio_news news, uint64_t number, const char *text)
+{
+	switch (news) {
+	case VIRTIO_NEWS_BROKEN: FUZZ_CHECK(dev->needs_reset && text && text[0]); break;
+	case VIRTIO_NEWS_THROTTLED: FUZZ_CHECK(number > 0 && !text); break;
+	case VIRTIO_NEWS_CAPACITY: FUZZ_CHECK(text && text[0]); break;
+	}
+}
 
 static void on_quiesced(struct virtio_device *dev)
 {
@@ -545,6 +563,7 @@ static void start(struct machine *m)
 		c.limit.bytes = (struct bucket_config){ .size = 4096, .refill_ms = 10 };
 	blk_set_limit(m->dev, &c.limit.bytes, &c.limit.ops);
 	m->dev->quiesced = on_quiesced;
+	m->dev->told = on_news;
 	activate(m);
 }
 
