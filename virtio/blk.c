@@ -11,8 +11,7 @@
 #include <time.h>
 
 #include "base/err.h"
-#include "core/loop.h"
-#include "virtio/blk_job.h"
+#include "virtio/blk_private.h"
 
 enum {
 	/* Of one request beside header and status, so that it fits the queue without an indirect
@@ -26,65 +25,10 @@ enum {
 	BATCH = BLK_QUEUE_MAX,
 	SHARE_BYTES =
 		1 << 20, /* of data: what the page cache copies in a fraction of a millisecond */
-	/* Segments that a slot has room for in itself; more are rare. */
-	FEW = 6,
 };
-
-/* A request at work. */
-struct slot {
-	struct blk_job job;
-	struct blk *blk;
-	uint64_t began_ns;
-	uint16_t index, head;
-	struct iovec few[FEW];
-};
-
-/* What does not fit into a slot: a page for each. */
-union many {
-	struct iovec iov[BLK_QUEUE_MAX];
-	struct blk_range range[BLK_RANGES_MAX];
-};
-
-/* All that requests need, in one mapping of which only what is used is ever touched. */
-struct pool {
-	union many many[BLK_QUEUE_MAX];
-	struct slot slot[BLK_QUEUE_MAX];
-};
-
-struct blk {
-	struct virtio_device dev;
-	struct disk *disk;      /* what requests begin on; older ones may still be at work */
-	struct disk_config cfg; /* its strings are those of disk */
-	struct blk_limits lim;
-	bool is_write_through; /* the driver did not agree on flushes */
-	bool is_waited_for;    /* virtio_quiesced() is owed */
-	unsigned inflight;     /* slots whose I/O the loop has */
-	/* the end of a round */
-	struct loop_tail tail;
-	bool is_tail_due;
-	bool has_more;  /* a batch or a share was used up before the queue was */
-	uint64_t share; /* bytes that may still be taken in this go */
-	/* the rate limit */
-	struct limiter limiter;
-	bool is_limited;
-	struct slot *held; /* taken, and not begun: the timer brings us back */
-	struct loop_op timer;
-	/* slots */
-	struct pool *pool;
-	unsigned nfree;
-	uint16_t free[BLK_QUEUE_MAX]; /* last in, first out, so that few slots are ever touched */
-	/* where a chain is taken apart */
-	struct iovec iov[BLK_QUEUE_MAX];
-	struct blk_range ranges[BLK_RANGES_MAX];
-};
-
-static struct blk *blk_of(struct virtio_device *dev)
-{
-	return container_of(dev, struct blk, dev);
-}
 
 /* The synchronous engine spends a round inside requests, so that the round's time says nothing. */
-static uint64_t now_ns(const struct blk *b)
+uint64_t blk_now_ns(const struct blk *b)
 {
 	struct timespec now;
 
@@ -96,10 +40,10 @@ static uint64_t now_ns(const struct blk *b)
 
 /* --- slots --- */
 
-static struct slot *slot_get(struct blk *b)
+static struct blk_slot *slot_get(struct blk *b)
 {
 	uint16_t index;
-	struct slot *s;
+	struct blk_slot *s;
 
 	/* The queue lets no more chains out than it has entries. */
 	INVARIANT(b->nfree > 0);
@@ -110,17 +54,17 @@ static struct slot *slot_get(struct blk *b)
 	return s;
 }
 
-static void slot_put(struct blk *b, const struct slot *s)
+static void slot_put(struct blk *b, const struct blk_slot *s)
 {
 	b->free[b->nfree++] = s->index;
 }
 
 /* Moves a request out of the place where the next chain will be taken apart. */
-static void slot_keep(struct blk *b, struct slot *s)
+static void slot_keep(struct blk *b, struct blk_slot *s)
 {
-	union many *many = &b->pool->many[s->index];
+	union blk_many *many = &b->pool->many[s->index];
 	struct blk_request *r = &s->job.req;
-	struct iovec *iov = r->iov_count > FEW ? many->iov : s->few;
+	struct iovec *iov = r->iov_count > BLK_FEW ? many->iov : s->few;
 
 	if (r->range_count > 0) {
 		memcpy(many->range, b->ranges, r->range_count * sizeof(b->ranges[0]));
@@ -154,11 +98,11 @@ static enum counter_kind kind_of(enum blk_op op)
 	return COUNT_OTHER;
 }
 
-static void count_result(struct blk *b, const struct slot *s)
+static void count_result(struct blk *b, const struct blk_slot *s)
 {
 	struct virtio_counters *count = &b->dev.counters;
 	enum counter_kind kind = kind_of(s->job.req.op);
-	uint64_t took = now_ns(b) - s->began_ns;
+	uint64_t took = blk_now_ns(b) - s->began_ns;
 	uint8_t status = s->job.req.status;
 
 	count_add(&count->requests[kind], 1);
@@ -176,7 +120,7 @@ static void count_result(struct blk *b, const struct slot *s)
 		count_add(&count->way[kind].fails, 1);
 }
 
-static void finish(struct blk *b, struct slot *s)
+static void finish(struct blk *b, struct blk_slot *s)
 {
 	const struct blk_request *r = &s->job.req;
 
@@ -190,7 +134,7 @@ static void finish(struct blk *b, struct slot *s)
 
 static void on_done(struct blk_job *job)
 {
-	struct slot *s = container_of(job, struct slot, job);
+	struct blk_slot *s = container_of(job, struct blk_slot, job);
 	struct disk *d = job->disk;
 	struct blk *b = s->blk;
 
@@ -201,7 +145,7 @@ static void on_done(struct blk_job *job)
 		disk_close(d);
 }
 
-static void begin(struct blk *b, struct slot *s)
+static void begin(struct blk *b, struct blk_slot *s)
 {
 	s->job.disk = b->disk;
 	s->job.is_write_through = b->is_write_through;
@@ -223,18 +167,18 @@ static uint64_t price_of(const struct blk_request *r)
 }
 
 /* True when s may begin; otherwise it is held, and the timer brings us back. */
-static bool may_begin(struct blk *b, struct slot *s)
+static bool may_begin(struct blk *b, struct blk_slot *s)
 {
 	uint64_t wait = 0;
 
 	if (b->is_limited)
-		wait = limiter_take(&b->limiter, price_of(&s->job.req), now_ns(b));
+		wait = limiter_take(&b->limiter, price_of(&s->job.req), blk_now_ns(b));
 	if (wait == 0) {
 		b->held = NULL;
 		return true;
 	}
 	if (!b->held)
-		virtio_throttled(&b->dev, COUNT_READ, now_ns(b));
+		virtio_throttled(&b->dev, COUNT_READ, blk_now_ns(b));
 	b->held = s;
 	loop_timeout(b->dev.loop, &b->timer, wait);
 	return false;
@@ -246,7 +190,7 @@ static bool take_one(struct blk *b)
 	struct virtq *vq = &b->dev.vq[0];
 	struct virtq_chain c = { .iov = b->iov, .iov_max = ARRAY_SIZE(b->iov) };
 	enum virtio_rule rule;
-	struct slot *s;
+	struct blk_slot *s;
 	int rc = virtq_pop(vq, &c);
 
 	if (rc == 0)
@@ -258,7 +202,7 @@ static bool take_one(struct blk *b)
 	}
 	s = slot_get(b);
 	s->head = c.head;
-	s->began_ns = now_ns(b);
+	s->began_ns = blk_now_ns(b);
 	rule = blk_request_parse(&c, &b->lim, &s->job.req, b->ranges);
 	if (rule != RULE_NONE) {
 		slot_put(b, s);
@@ -275,7 +219,7 @@ static bool take_one(struct blk *b)
 
 static bool begin_held(struct blk *b)
 {
-	struct slot *s = b->held;
+	struct blk_slot *s = b->held;
 
 	if (!s)
 		return true;
@@ -478,7 +422,7 @@ static int make_pool(struct blk *b)
 {
 	void *pool;
 
-	_Static_assert(sizeof(union many) == 4096, "what one slot touches is one page");
+	_Static_assert(sizeof(union blk_many) == 4096, "what one slot touches is one page");
 	pool = mmap(NULL, sizeof(*b->pool), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (pool == MAP_FAILED)
@@ -492,7 +436,7 @@ static int make_pool(struct blk *b)
 	return 0;
 }
 
-static void use_disk(struct blk *b, struct disk *d)
+void blk_use_disk(struct blk *b, struct disk *d)
 {
 	b->disk = d;
 	b->cfg.id = d->id;
@@ -539,80 +483,10 @@ int blk_new(const struct disk_config *c, struct virtio_device **ret, struct err 
 		blk_free(&b->dev);
 		return rc;
 	}
-	use_disk(b, d);
+	blk_use_disk(b, d);
 	describe(b);
-	limiter_init(&b->limiter, &c->limit, now_ns(b));
+	limiter_init(&b->limiter, &c->limit, blk_now_ns(b));
 	b->is_limited = limiter_is_limited(&b->limiter);
 	*ret = &b->dev;
 	return 0;
-}
-
-/* --- changing one --- */
-
-/* A request that is held was checked against the disk as it was. */
-static void disk_changed(struct blk *b)
-{
-	uint64_t capacity = b->disk->sectors;
-
-	b->lim.sectors = capacity;
-	if (b->held)
-		blk_request_check(&b->held->job.req, &b->lim, b->held->job.ranges);
-	virtio_config_write(
-		&b->dev, offsetof(struct virtio_blk_config, capacity), &capacity, sizeof(capacity));
-	if (b->dev.told)
-		b->dev.told(&b->dev, VIRTIO_NEWS_CAPACITY, capacity * DISK_SECTOR, b->disk->path);
-}
-
-int blk_rescan(struct virtio_device *dev, struct err *e)
-{
-	struct blk *b = blk_of(dev);
-	uint64_t before = b->disk->sectors;
-	int rc = disk_rescan(b->disk, e);
-
-	count_add(rc == 0 ? &dev->counters.updates : &dev->counters.update_fails, 1);
-	if (rc == 0 && b->disk->sectors != before)
-		disk_changed(b);
-	return rc;
-}
-
-bool blk_is_at(const struct virtio_device *dev, const char *path)
-{
-	return disk_is_at(container_of(dev, struct blk, dev)->disk, path);
-}
-
-void blk_config(const struct virtio_device *dev, struct disk_config *ret)
-{
-	*ret = container_of(dev, struct blk, dev)->cfg;
-}
-
-void blk_replace(struct virtio_device *dev, struct disk *d)
-{
-	struct blk *b = blk_of(dev);
-	struct disk *old = b->disk;
-
-	INVARIANT(d->read_only == old->read_only && d->direct == old->direct &&
-		  d->sync_engine == old->sync_engine);
-	count_add(&dev->counters.updates, 1);
-	use_disk(b, d);
-	disk_changed(b);
-	/* What is at work on it closes it at its end. */
-	if (old->inflight == 0)
-		disk_close(old);
-}
-
-void blk_set_limit(struct virtio_device *dev, const struct bucket_config *bytes,
-	const struct bucket_config *ops)
-{
-	struct blk *b = blk_of(dev);
-
-	if (!bytes && !ops)
-		return;
-	count_add(&dev->counters.updates, 1);
-	if (bytes)
-		bucket_init(&b->limiter.bytes, bytes, now_ns(b));
-	if (ops)
-		bucket_init(&b->limiter.ops, ops, now_ns(b));
-	b->is_limited = limiter_is_limited(&b->limiter);
-	if (loop_op_is_pending(&b->timer))
-		loop_cancel(dev->loop, &b->timer);
 }
