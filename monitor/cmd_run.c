@@ -1,183 +1,141 @@
 /* "mvm run": a machine in the foreground, its serial port on stdin and stdout. */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "cmd_machine.h"
 #include "cmd_run_counters.h"
+#include "cmd_signals.h"
 #include "commands.h"
-#include "console.h"
 #include "footprint.h"
+#include "instance.h"
 #include "options.h"
 #include "terminal.h"
-#include "vm.h"
-
-enum { DRAIN_MS = 2000 };
 
 /* Everything a run consists of. */
 struct run {
 	struct run_options options;
-	struct timeline timeline;
 	struct loop *loop;
-	struct console *console;
-	struct vm *vm;
-	int signal_fd;
-	struct loop_op signal_op;
+	struct instance *instance;
+	struct signals signals;
 	int ended_by; /* the signal that ended us, 0 for none */
 };
 
-static uint64_t host_memory(void)
-{
-	struct sysinfo info;
+/* --- what ends it --- */
 
-	if (sysinfo(&info) < 0)
-		return 0;
-	return ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+static void on_ended(void *ctx)
+{
+	const struct run *r = ctx;
+
+	loop_stop(r->loop);
 }
 
-/* --- signals --- */
-
-/*
- * Blocked in every thread and read from a descriptor, so that none of them can hit us at a bad
- * moment.  What we were started with ignored (nohup, a script's background job) stays ignored.
- */
-static int watch_signals(struct run *r, struct err *e)
+static void on_quit(void *ctx)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT,
-		SIGUSR1 };
-	struct sigaction old;
-	sigset_t set;
+	const struct run *r = ctx;
 
-	(void)sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++) {
-		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-			(void)sigaddset(&set, signals[i]);
-	}
-	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (r->signal_fd < 0)
-		return err_sys(e, -errno, NULL, "cannot watch for signals");
-	/* Reading a terminal that is somebody else's then fails instead of stopping the machine. */
-	(void)sigaddset(&set, SIGTTIN);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	/* A reader of our output that goes away is an error of write, not the end of the guest. */
-	(void)signal(SIGPIPE, SIG_IGN);
-	/* And an image that may not grow (RLIMIT_FSIZE) is an I/O error of the guest. */
-	(void)signal(SIGXFSZ, SIG_IGN);
-	return 0;
+	instance_stop(r->instance, "ended from the console");
 }
 
-/* Stops the way an untouched SIGTSTP would: not at all in an orphaned process group. */
-static void stop(void)
-{
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTSTP);
-	terminal_restore();
-	(void)raise(SIGTSTP);
-	(void)sigprocmask(SIG_UNBLOCK, &set, NULL); /* here */
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	terminal_resume();
-}
-
-static void take_signals(struct run *r)
-{
-	struct signalfd_siginfo info;
-
-	while (read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGTSTP) {
-			stop();
-		} else if (info.ssi_signo == SIGCONT) {
-			terminal_resume();
-			console_resume(r->console);
-		} else if (info.ssi_signo == SIGUSR1) {
-			/* A disk was made larger or smaller. */
-			devices_rescan(&r->vm->devices);
-		} else {
-			r->ended_by = (int)info.ssi_signo;
-		}
-	}
-}
-
-static void signal_ready(struct loop_op *op, int res)
-{
-	struct run *r = container_of(op, struct run, signal_op);
-
-	(void)res;
-	take_signals(r);
-	if (r->ended_by)
-		vm_stop(r->vm, VM_STOPPED, "ended by a signal");
-	loop_poll(r->loop, &r->signal_op, r->signal_fd, POLLIN);
-}
-
-/* Ends the process the way the signal would have, so that a shell sees what happened. */
-static void die_by(int signo)
-{
-	sigset_t set;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, signo);
-	(void)signal(signo, SIG_DFL);
-	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
-	(void)raise(signo);
-}
-
-/* --- console --- */
-
-static void on_command(void *ctx, enum console_command command)
+static void on_signal(void *ctx, int signo)
 {
 	struct run *r = ctx;
 
-	if (command == CONSOLE_QUIT)
-		vm_stop(r->vm, VM_STOPPED, "ended from the console");
-	else
-		machine_request_shutdown(&r->vm->machine);
+	r->ended_by = signo;
+	instance_stop(r->instance, "ended by a signal");
 }
 
-static int open_console(struct run *r, struct err *e)
+static void on_rescan(void *ctx)
 {
-	struct console_host host = { .command = on_command, .ctx = r };
-	bool is_terminal = terminal_make_raw(STDIN_FILENO);
-	int rc = console_new(
-		r->loop, STDIN_FILENO, STDOUT_FILENO, is_terminal, &host, &r->console, e);
+	const struct run *r = ctx;
 
-	if (rc == 0)
-		console_attach(r->console, &r->vm->machine.serial);
-	return rc;
+	instance_rescan(r->instance);
+}
+
+static void on_foreground(void *ctx)
+{
+	const struct run *r = ctx;
+
+	console_resume(r->instance->console);
 }
 
 /* --- the run --- */
 
+static int describe(struct run *r, struct err *e)
+{
+	const struct vm_config *c = &r->options.vm;
+	struct machine_spec machine = {
+		.cpus = c->cpus, .mem_mib = c->mem_size / CONFIG_MEM_STEP, .pages = c->pages
+	};
+	struct boot_spec boot = { .kernel = c->kernel, .initrd = c->initrd, .cmdline = c->cmdline };
+	int rc = instance_put_machine(r->instance, &machine, e);
+
+	if (rc == 0)
+		rc = instance_put_boot(r->instance, &boot, e);
+	for (unsigned i = 0; i < c->ndisks && rc == 0; i++) {
+		struct drive_spec drive = { .disk = c->disk[i] };
+
+		rc = instance_put_drive(r->instance, &drive, e);
+	}
+	for (unsigned i = 0; i < c->nnets && rc == 0; i++) {
+		struct net_spec net = { .net = c->net[i] };
+
+		rc = instance_put_net(r->instance, &net, e);
+	}
+	return rc;
+}
+
+static int make_instance(struct run *r, struct err *e)
+{
+	struct instance_config c = {
+		.id = "run",
+		.kvm_path = r->options.vm.kvm_path,
+		.console_in = STDIN_FILENO,
+		.console_out = STDOUT_FILENO,
+		.has_keys = isatty(STDIN_FILENO),
+		.opens_late = true,
+		.host_mem = cmd_host_memory(),
+		.host = { .ended = on_ended, .quit = on_quit, .ctx = r },
+	};
+	int rc = instance_new(&c, &r->instance, e);
+
+	if (rc < 0)
+		return rc;
+	timeline_set_at(&r->instance->timeline, TIMELINE_MAIN, r->options.main_time_us);
+	timeline_set_at(&r->instance->timeline, TIMELINE_PROCESS,
+		r->options.start_time_us ? r->options.start_time_us : r->options.main_time_us);
+	return describe(r, e);
+}
+
 static int start(struct run *r, struct err *e)
 {
-	enum loop_backend backend = LOOP_AUTO;
-	struct serial_host serial;
-	int rc = vm_new(&r->options.vm, &r->timeline, &r->vm, e);
+	struct start_options options = { .protocol = r->options.vm.protocol,
+		.describe = r->options.vm.describe,
+		.prefault = r->options.vm.prefault,
+		.roots_first_disk = true };
+	struct signals_host host = {
+		.end = on_signal, .rescan = on_rescan, .resume = on_foreground, .ctx = r
+	};
+	int rc = instance_build(r->instance, &options, e);
 
 	/* Until here a signal simply ends us, however long the set-up takes; there is nothing to
 	 * undo. */
 	if (rc == 0)
-		rc = watch_signals(r, e);
+		rc = signals_block(&r->signals, e);
 	/* While the vCPU threads finish their set-up. */
 	if (rc == 0)
-		rc = loop_new(r->options.loop, &r->loop, &backend, e);
-	if (rc == 0)
-		rc = open_console(r, e);
+		rc = cmd_make_loop(r->options.loop, &r->loop, e);
+	if (rc == 0) {
+		(void)terminal_make_raw(STDIN_FILENO);
+		rc = instance_use_loop(r->instance, r->loop, e);
+	}
 	if (rc < 0)
 		return rc;
-	if (backend == LOOP_EPOLL && r->options.loop == LOOP_AUTO)
-		log_info("this host refuses io_uring; file I/O goes through threads");
-	r->signal_op.done = signal_ready;
-	loop_poll(r->loop, &r->signal_op, r->signal_fd, POLLIN);
-	serial = console_serial_host(r->console);
-	rc = vm_start(r->vm, r->loop, &serial, e);
+	signals_serve(&r->signals, r->loop, &host);
+	rc = instance_start(r->instance, &options, e);
 	if (rc == 0)
 		footprint_trim();
 	return rc;
@@ -188,12 +146,12 @@ static void write_timeline(const struct run *r)
 	FILE *out;
 
 	if (r->options.timeline)
-		timeline_print(&r->timeline, stderr);
+		timeline_print(&r->instance->timeline, stderr);
 	if (!r->options.timeline_json)
 		return;
 	out = fopen(r->options.timeline_json, "we");
 	if (out)
-		timeline_print_json(&r->timeline, out);
+		timeline_print_json(&r->instance->timeline, out);
 	if (!out || fclose(out) != 0)
 		log_error("cannot write the timeline to '%s': %s", r->options.timeline_json,
 			strerror(errno));
@@ -203,9 +161,9 @@ static void write_counters(const struct run *r)
 {
 	int rc;
 
-	if (!r->options.counters || !r->vm)
+	if (!r->options.counters || !r->instance->vm)
 		return;
-	rc = cmd_run_write_counters(&r->vm->devices, r->options.counters);
+	rc = cmd_run_write_counters(&r->instance->vm->devices, r->options.counters);
 	if (rc < 0)
 		log_error("cannot write the counters to '%s': %s", r->options.counters,
 			strerror(-rc));
@@ -213,31 +171,14 @@ static void write_counters(const struct run *r)
 
 static void finish(struct run *r)
 {
-	uint64_t dropped;
-
 	/* The vCPUs are gone before the rest is written, so nothing is added behind our back. */
-	if (r->vm)
-		vm_quiet(r->vm);
+	instance_quiet(r->instance);
 	write_counters(r);
-	vm_free(r->vm);
-	if (r->console) {
-		console_drain(r->console, DRAIN_MS, r->signal_fd);
-		terminal_restore();
-		dropped = console_dropped(r->console);
-		if (dropped > 0)
-			log_warning("%llu bytes of console output were lost: the reader was too "
-				    "slow, or gone",
-				(unsigned long long)dropped);
-		dropped = console_keys_dropped(r->console);
-		if (dropped > 0)
-			log_warning("%llu typed bytes were lost: the guest does not read them",
-				(unsigned long long)dropped);
-	}
+	instance_close(r->instance);
+	cmd_finish_console(r->instance->console, r->signals.fd);
 	terminal_restore();
 	loop_free(r->loop);
-	console_free(r->console);
-	fd_closep(&r->signal_fd);
-	options_free(&r->options);
+	signals_fini(&r->signals);
 }
 
 static int status_of(enum vm_end end, const char *why)
@@ -262,7 +203,7 @@ static int run(struct run *r)
 
 	if (rc == 0) {
 		rc = loop_run(r->loop);
-		end = vm_end(r->vm, why);
+		end = vm_end(r->instance->vm, why);
 		if (rc < 0)
 			(void)err_sys(&e, rc, NULL, "the event loop failed");
 	}
@@ -273,33 +214,34 @@ static int run(struct run *r)
 	}
 	write_timeline(r);
 	if (end == VM_STOPPED && r->ended_by)
-		die_by(r->ended_by);
+		signals_die_by(r->ended_by);
 	return status_of(end, why);
 }
 
 int cmd_run(int argc, char **argv)
 {
-	struct run r = { .signal_fd = -1 };
+	struct run r = { .signals.fd = -1 };
+	uint64_t now = timeline_now_us();
 	struct err e = { 0 };
-	int rc;
+	int rc = options_parse_run(argc, argv, &r.options, &e), status = EXIT_USAGE;
 
-	timeline_set(&r.timeline, TIMELINE_MAIN);
-	rc = options_parse_run(argc, argv, &r.options, &e);
 	if (rc == 0 && r.options.help) {
 		(void)fputs(options_run_help, stdout);
 		options_free(&r.options);
 		return 0;
 	}
-	if (rc == 0)
-		rc = config_check(&r.options.vm, host_memory(), &e);
-	if (rc < 0) {
-		log_error("%s", e.text);
-		options_free(&r.options);
-		return EXIT_USAGE;
-	}
-	if (r.options.verbose)
+	r.options.main_time_us = now;
+	if (rc == 0 && r.options.verbose)
 		log_init(LOG_DEBUG, STDERR_FILENO);
-	timeline_set_at(&r.timeline, TIMELINE_PROCESS,
-		r.options.start_time_us ? r.options.start_time_us : r.timeline.us[TIMELINE_MAIN]);
-	return run(&r);
+	if (rc == 0)
+		rc = config_check(&r.options.vm, cmd_host_memory(), &e);
+	if (rc == 0)
+		rc = make_instance(&r, &e);
+	if (rc < 0)
+		log_error("%s", e.text);
+	else
+		status = run(&r);
+	instance_free(r.instance);
+	options_free(&r.options);
+	return status;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "instance_private.h"
 
 const char *instance_state_name(enum instance_state state)
@@ -50,8 +51,8 @@ int instance_new(const struct instance_config *c, struct instance **ret, struct 
 		return err_sys(e, -ENOMEM, NULL, "cannot make the machine");
 	}
 	in->cfg = *c;
-	in->machine = (struct machine_spec){ .cpus = 1,
-		.mem_mib = CONFIG_MEM_DEFAULT / CONFIG_MEM_STEP };
+	in->machine =
+		(struct machine_spec){ .cpus = 1, .mem_mib = CONFIG_MEM_DEFAULT / CONFIG_MEM_STEP };
 	*ret = in;
 	return 0;
 }
@@ -62,12 +63,17 @@ void instance_quiet(struct instance *in)
 		vm_quiet(in->vm);
 }
 
+void instance_close(struct instance *in)
+{
+	instance_abandon_patch(in);
+	vm_free(ptr_take(in->vm));
+}
+
 void instance_free(struct instance *in)
 {
 	if (!in)
 		return;
-	instance_abandon_patch(in);
-	vm_free(in->vm);
+	instance_close(in);
 	console_free(in->console);
 	instance_forget(in);
 	events_fini(&in->events);
@@ -81,9 +87,11 @@ static void on_command(void *ctx, enum console_command command)
 	struct instance *in = ctx;
 	struct err e = { 0 };
 
+	if (command == CONSOLE_SHUTDOWN && instance_request_shutdown(in, &e) < 0)
+		log_warning("%s", e.text);
 	if (command == CONSOLE_SHUTDOWN)
-		(void)instance_request_shutdown(in, &e);
-	else if (in->cfg.host.quit)
+		return;
+	if (in->cfg.host.quit)
 		in->cfg.host.quit(in->cfg.host.ctx);
 }
 
@@ -219,8 +227,7 @@ static int check_started(const struct instance *in, struct err *e)
 }
 
 /* What takes time is done one at a time. */
-int instance_begin_change(
-	struct instance *in, instance_done_fn *done, void *ctx, struct err *e)
+int instance_begin_change(struct instance *in, instance_done_fn *done, void *ctx, struct err *e)
 {
 	int rc = check_started(in, e);
 
@@ -238,17 +245,9 @@ static void on_paused(void *ctx)
 {
 	struct instance *in = ctx;
 
-	enter(in, INSTANCE_PAUSED);
+	if (in->state != INSTANCE_PAUSED)
+		enter(in, INSTANCE_PAUSED);
 	instance_finish_change(in, 0, NULL);
-}
-
-static void on_paused_already(struct loop_post *post)
-{
-	struct instance *in = container_of(post, struct instance, change_post);
-
-	/* It may have ended in between, and has been told so. */
-	if (in->is_changing)
-		instance_finish_change(in, 0, NULL);
 }
 
 int instance_pause(struct instance *in, instance_done_fn *done, void *ctx, struct err *e)
@@ -257,11 +256,6 @@ int instance_pause(struct instance *in, instance_done_fn *done, void *ctx, struc
 
 	if (rc < 0)
 		return rc;
-	if (in->state == INSTANCE_PAUSED) {
-		in->change_post.run = on_paused_already;
-		loop_post(in->loop, &in->change_post);
-		return 0;
-	}
 	console_set_paused(in->console, true);
 	vm_pause(in->vm, on_paused, in);
 	return 0;

@@ -156,14 +156,20 @@ struct instance {
 /* 0, or -errno with e filled: -EINVAL for a bad id.  Everything in c outlives it. */
 MUST_CHECK int instance_new(const struct instance_config *c, struct instance **ret, struct err *e);
 
-/* Gives it its loop and its console, once; before instance_start() and instance_put_serial().  l
- * outlives it, but does not run any more when it is freed. */
+/* Gives it its loop and its console, once; before instance_start() and instance_put_serial(). */
 MUST_CHECK int instance_use_loop(struct instance *in, struct loop *l, struct err *e);
 
-/* Ends all activity, as vm_quiet() does. */
+/*
+ * The end, in three steps, each fine without the ones before it:
+ *
+ *     instance_quiet   no vCPU runs and no I/O is in flight; everything can still be looked at
+ *     instance_close   the machine is freed, console and events stay; while there is still a loop
+ *     instance_free    when the loop has been freed, or runs no more
+ *
+ * Not from inside a callback of the loop.  free accepts NULL.
+ */
 void instance_quiet(struct instance *in);
-
-/* Ends what still runs.  Accepts NULL.  Not from inside a callback of the loop. */
+void instance_close(struct instance *in);
 void instance_free(struct instance *in);
 
 /* --- before the start --- */

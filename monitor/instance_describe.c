@@ -113,7 +113,8 @@ static int copy_drive(const struct drive_spec *spec, struct drive_spec *ret, str
 	*ret = *spec;
 	ret->disk.id = ret->disk.path = ret->partuuid = NULL;
 	ret->disk.opened = NULL;
-	if (copy_text(spec->disk.id, &ret->disk.id) && copy_text(spec->disk.path, &ret->disk.path) &&
+	if (copy_text(spec->disk.id, &ret->disk.id) &&
+		copy_text(spec->disk.path, &ret->disk.path) &&
 		copy_text(spec->partuuid, &ret->partuuid))
 		return 0;
 	free_drive_texts(ret);
@@ -245,7 +246,8 @@ static int copy_nic(const struct net_spec *spec, struct net_spec *ret, struct er
 	return no_memory(e);
 }
 
-static int check_nic(const struct instance *in, const struct net_spec *spec, int found, struct err *e)
+static int check_nic(
+	const struct instance *in, const struct net_spec *spec, int found, struct err *e)
 {
 	const uint8_t *mac = spec->net.mac;
 
@@ -381,8 +383,8 @@ static void add_nics(struct instance *in, bool takes, struct vm_config *c)
 	}
 }
 
-void instance_compose(struct instance *in, const struct start_options *options, bool takes,
-	struct vm_config *ret)
+void instance_compose(
+	struct instance *in, const struct start_options *options, bool takes, struct vm_config *ret)
 {
 	config_init(ret);
 	ret->kvm_path = in->cfg.kvm_path;

@@ -13,8 +13,8 @@ void instance_compose(struct instance *in, const struct start_options *options, 
 void instance_forget(struct instance *in);
 
 /*
- * What takes time is done one at a time.  Begin: 0, or -EPERM or -EBUSY with e filled; then the change
- * ends with finish, which tells done, but never before the call that began it has returned.
+ * What takes time is done one at a time.  Begin: 0, or -EPERM or -EBUSY with e filled; then the
+ * change ends with finish, which tells done, but never before the call that began it has returned.
  */
 MUST_CHECK int instance_begin_change(
 	struct instance *in, instance_done_fn *done, void *ctx, struct err *e);

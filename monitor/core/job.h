@@ -3,8 +3,8 @@
  *
  *     loop thread --job_start()--> thread of its own: work() --post--> loop thread: done()
  *
- * For rare things: each job makes a thread.  The job is its owner's and stays where it is until done()
- * begins.
+ * For rare things: each job makes a thread.  The job is its owner's and stays where it is until
+ * done() begins.
  */
 #ifndef MVM_CORE_JOB_H
 #define MVM_CORE_JOB_H
