@@ -25,10 +25,15 @@ struct err;
 #define API_APP_NAME "Firecracker"
 #define API_VERSION  "1.17.0"
 
+/* What GET /serial takes in "Upgrade:", for bytes both ways. */
+#define API_CONSOLE_PROTOCOL "mvm-console"
+
 struct api {
 	struct instance *instance;
 	struct metrics *metrics;
 	struct api_counters counters;
+	/* What log_show() was told last; who starts the log fills it in. */
+	bool log_shows_level, log_shows_origin;
 	struct call *busy; /* a call that changes the machine and has not ended; others wait */
 	struct call_queue *waiting; /* private to routes.c */
 	/* After the answer to a call that leaves the process no future (a failed snapshot load). */
