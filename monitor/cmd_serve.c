@@ -117,6 +117,7 @@ static int make_instance(struct serve *s, struct err *e)
 		.kvm_path = s->options.kvm,
 		.console_in = console_input(),
 		.console_out = STDOUT_FILENO,
+		.has_boot_timer = s->options.boot_timer,
 		.host_mem = cmd_host_memory(),
 		.host = { .ended = on_ended, .ctx = s },
 	};

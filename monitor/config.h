@@ -54,6 +54,7 @@ struct vm_config {
 	uint64_t mem_size;
 	enum mem_pages pages;
 	bool prefault;
+	bool has_boot_timer; /* legacy/boot_timer.h */
 	enum describe describe;
 	enum vm_root root;
 	const char

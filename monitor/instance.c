@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -136,11 +137,26 @@ static void on_ended(void *ctx)
 		in->cfg.host.ended(in->cfg.host.ctx);
 }
 
+static uint64_t cpu_time_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 static void on_marked(void *ctx)
 {
 	struct instance *in = ctx;
 	const struct timeline *t = &in->timeline;
+	uint64_t took = t->us[TIMELINE_MARK] - in->start_us;
+	uint64_t took_cpu = cpu_time_us() - in->start_cpu_us;
 
+	/* In these words, because there are programs that wait for them. */
+	if (in->cfg.has_boot_timer)
+		log_info("Guest-boot-time = %6llu us %llu ms, %6llu CPU us %llu CPU ms",
+			(unsigned long long)took, (unsigned long long)took / 1000,
+			(unsigned long long)took_cpu, (unsigned long long)took_cpu / 1000);
 	event_emit(&in->events, EVENT_BOOT_DONE, NULL,
 		t->us[TIMELINE_MARK] - t->us[TIMELINE_PROCESS], NULL);
 }
@@ -194,6 +210,8 @@ int instance_start(struct instance *in, const struct start_options *options, str
 
 	if (in->state != INSTANCE_NOT_STARTED)
 		return err_set(e, -EPERM, "the machine has been started");
+	in->start_us = timeline_now_us();
+	in->start_cpu_us = cpu_time_us();
 	rc = in->vm ? 0 : instance_build(in, options, e);
 	if (rc < 0)
 		return rc;

@@ -113,6 +113,7 @@ struct instance_config {
 	int console_in, console_out; /* descriptors, borrowed; -1: none */
 	bool has_keys;               /* Ctrl-A on console_in is ours */
 	bool opens_late;             /* files and taps are opened at the start, beside other work */
+	bool has_boot_timer;         /* and what it says is logged */
 	uint64_t host_mem;           /* bytes of RAM and swap, 0: unknown */
 	struct instance_host host;
 };
@@ -144,7 +145,8 @@ struct instance {
 	struct events events;
 	struct loop *loop;
 	struct console *console;
-	struct vm *vm; /* NULL until the start */
+	struct vm *vm;                   /* NULL until the start */
+	uint64_t start_us, start_cpu_us; /* when the start was asked for; CPU time of the process */
 	/* private */
 	instance_done_fn *change_done; /* of what is_changing says */
 	void *change_ctx;

@@ -394,6 +394,7 @@ void instance_compose(
 	ret->protocol = options->protocol;
 	ret->describe = options->describe;
 	ret->prefault = options->prefault;
+	ret->has_boot_timer = in->cfg.has_boot_timer;
 	ret->cpus = in->machine.cpus;
 	ret->smt = in->machine.smt;
 	ret->mem_size = in->machine.mem_mib * CONFIG_MEM_STEP;

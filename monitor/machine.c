@@ -1,6 +1,7 @@
 /* The board (machine.h). */
 #include "machine.h"
 
+#include "legacy/boot_timer.h"
 #include "x86/layout.h"
 
 static struct irq_line line(int vm_fd, uint32_t gsi)
@@ -27,6 +28,9 @@ void machine_init(struct machine *m, int vm_fd, const struct machine_host *host)
 	i8042_init(&m->i8042, line(vm_fd, LAYOUT_GSI_I8042), &host->power);
 	acpi_pm_init(&m->pm, line(vm_fd, LAYOUT_GSI_POWER_BUTTON), &host->power);
 	m->post = host->post;
+	if (host->has_boot_timer)
+		INVARIANT(bus_add(&m->mmio, LAYOUT_BOOT_TIMER, BOOT_TIMER_LEN, &boot_timer_bus_ops,
+				  &m->post) == 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(ports); i++)
 		/* The layout is ours: it overlaps nowhere. */
 		INVARIANT(bus_add(&m->pio, ports[i].base, ports[i].len, ports[i].ops,

@@ -17,6 +17,7 @@ struct machine_host {
 	struct power_host power;
 	struct serial_host serial;
 	struct post post;
+	bool has_boot_timer; /* its mark is post's */
 };
 
 struct machine {

@@ -269,6 +269,7 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 		.power = { .event = on_power, .ctx = vm },
 		.serial = *serial,
 		.post = { .mark = on_mark, .ctx = vm },
+		.has_boot_timer = vm->cfg.has_boot_timer,
 	};
 	const struct devices_host news = { .news = on_news, .ctx = vm };
 	int rc = vcpu_group_wait_objects(&vm->group, e);
