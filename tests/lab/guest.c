@@ -8,6 +8,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <net/if.h>
 #include <poll.h>
 #include <pty.h>
@@ -229,6 +230,29 @@ static void make_nodes(void)
 	(void)!symlink("/proc/self/fd/0", "/dev/stdin");
 	(void)!symlink("/proc/self/fd/1", "/dev/stdout");
 	(void)!symlink("/proc/self/fd/2", "/dev/stderr");
+}
+
+/*
+ * Two VMs that never run, for as long as the lab lives, because of a race in QEMU.  The kernel has
+ * branches that it switches by rewriting its code: a breakpoint first, then the new instruction.  A
+ * CPU that QEMU lets translate that code between noting another CPU's write and carrying it out
+ * keeps what was there before the write; with a breakpoint that is no more in memory it never gets
+ * on, and the lab stops.  KVM switches a branch in the scheduler with the first VM and after the
+ * last one, and others with the first vCPU that has no local APIC or one that is not enabled yet:
+ * with these two VMs none of them is ever the first or the last.
+ */
+static void hold_vms(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	for (int has_irqchip = 0; has_irqchip <= 1; has_irqchip++) {
+		int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+
+		if (vm < 0 || (has_irqchip && ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0) ||
+			ioctl(vm, KVM_CREATE_VCPU, 0) < 0)
+			fault("/dev/kvm: %m");
+	}
+	close(kvm);
 }
 
 static void enable_controllers(void)
@@ -569,6 +593,7 @@ int main(void)
 	mount_host_root();
 	mount_system();
 	make_nodes();
+	hold_vms();
 	enable_controllers();
 	bring_loopback_up();
 	sethostname("lab", 3);
