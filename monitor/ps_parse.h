@@ -29,8 +29,8 @@ bool ps_parse_statm(const char *text, uint64_t *ret_pages);
 /*
  * The sum of all samples with this name and these labels in OpenMetrics text; false when there is
  * none.  labels is a list as it stands in a sample, kind="net",queue="rx", of which each must be
- * there, beside others and in any order; "" for any.  Samples that are no positive numbers up to 1e18
- * are left out.
+ * there, beside others and in any order; "" for any.  Samples that are no positive numbers up to
+ * 1e18 are left out.
  */
 bool ps_sum_metric(const char *text, size_t len, const char *name, const char *labels, double *ret);
 
