@@ -15,8 +15,9 @@
  * changes them, while any number of threads log: a line that is written at that moment has the old
  * settings or the new ones, never some of each.
  *
- * Only main, the vCPU loop, servers, metrics and virtio devices log above debug - the last of what a guest
- * or the host did to them while nobody waits for an answer; everybody else returns an error.
+ * Only main, the vCPU loop, servers, metrics and virtio devices log above debug - the last of what
+ * a guest or the host did to them while nobody waits for an answer; everybody else returns an
+ * error.
  */
 #ifndef MVM_BASE_LOG_H
 #define MVM_BASE_LOG_H
