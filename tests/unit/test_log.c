@@ -509,7 +509,7 @@ Test(log, a_full_disk_loses_lines_and_counts_them)
 	t_uint(log_missed(), 2);
 }
 
-Test(log, a_pipe_that_nobody_empties_is_not_waited_for, .timeout = 5)
+Test(log, a_pipe_that_nobody_empties_is_not_waited_for)
 {
 	int fd[2];
 
