@@ -255,6 +255,7 @@ static int on_vcpu(struct t_vcpu *v, unsigned long request, void *arg)
 	switch (request) {
 	case KVM_GET_TSC_KHZ: return t_kvm.tsc_khz < 0 ? -EIO : t_kvm.tsc_khz;
 	case KVM_SET_CPUID2: return 0;
+	case KVM_KVMCLOCK_CTRL: return -t_kvm.clock_errno;
 	case KVM_SET_MSRS: return set_msrs(v, arg);
 	case KVM_GET_REGS: memcpy(arg, &v->regs, sizeof(v->regs)); return 0;
 	case KVM_SET_REGS:
@@ -287,6 +288,7 @@ static int wait_for_kick(struct t_vcpu *v)
 static bool is_optional(unsigned long request, const void *arg)
 {
 	return request == KVM_GET_TSC_KHZ || request == KVM_IRQ_LINE || request == KVM_RUN ||
+	       request == KVM_KVMCLOCK_CTRL ||
 	       (request == KVM_CHECK_EXTENSION &&
 		       ((uintptr_t)arg == KVM_CAP_TSC_DEADLINE_TIMER ||
 			       (uintptr_t)arg == KVM_CAP_PMU_CAPABILITY));

@@ -39,6 +39,7 @@ struct t_kvm {
 	unsigned missing_cap;  /* this capability is missing */
 	int run_size;          /* of struct kvm_run's page */
 	int tsc_khz;           /* negative: KVM_GET_TSC_KHZ fails */
+	int clock_errno;       /* KVM_KVMCLOCK_CTRL fails with it */
 	unsigned msrs_refused; /* so many MSRs at the end of a list are refused */
 	int cpuid_entries;     /* in the supported table; negative: more than fit */
 	/* called for KVM_RUN, returns 0 or -errno; NULL: waits until it is kicked */
