@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cmd_machine.h"
 #include "cmd_run_counters.h"
+#include "cmd_service.h"
 #include "cmd_signals.h"
 #include "commands.h"
 #include "footprint.h"
@@ -15,22 +16,53 @@
 #include "options.h"
 #include "terminal.h"
 
+/* For answers and streams that are still on their way when the machine has ended. */
+enum { FAREWELL_MS = 500 };
+
 /* Everything a run consists of. */
 struct run {
 	struct run_options options;
 	struct loop *loop;
 	struct instance *instance;
+	struct service service; /* zeroed without --api-sock */
 	struct signals signals;
 	int ended_by; /* the signal that ended us, 0 for none */
 };
 
 /* --- what ends it --- */
 
-static void on_ended(void *ctx)
+static void on_said_goodbye(void *ctx)
 {
 	const struct run *r = ctx;
 
 	loop_stop(r->loop);
+}
+
+/* What the process will say of it, without a word in the log yet. */
+static int exit_status(enum vm_end end)
+{
+	switch (end) {
+	case VM_SHUTDOWN:
+	case VM_RESET:
+	case VM_STOPPED: return EXIT_GUEST_DONE;
+	case VM_CRASHED: return EXIT_GUEST_CRASHED;
+	case VM_FAILED:
+	case VM_RUNNING:
+	default: return EXIT_HOST_FAILED;
+	}
+}
+
+static void on_ended(void *ctx)
+{
+	struct run *r = ctx;
+	char why[VM_WHY_MAX] = "";
+	enum vm_end end = vm_end(r->instance->vm, why);
+
+	if (r->options.api_sock)
+		service_say_goodbye(
+			&r->service, exit_status(end), why, FAREWELL_MS, on_said_goodbye, r);
+	else
+		loop_stop(r->loop);
 }
 
 static void on_quit(void *ctx)
@@ -91,7 +123,7 @@ static int describe(struct run *r, struct err *e)
 static int make_instance(struct run *r, struct err *e)
 {
 	struct instance_config c = {
-		.id = "run",
+		.id = r->options.id,
 		.kvm_path = r->options.vm.kvm_path,
 		.console_in = STDIN_FILENO,
 		.console_out = STDOUT_FILENO,
@@ -108,6 +140,15 @@ static int make_instance(struct run *r, struct err *e)
 	timeline_set_at(&r->instance->timeline, TIMELINE_PROCESS,
 		r->options.start_time_us ? r->options.start_time_us : r->options.main_time_us);
 	return describe(r, e);
+}
+
+static int open_service(struct run *r, struct err *e)
+{
+	struct service_config c = {
+		.socket = r->options.api_sock, .mode = 0600, .body_max = HTTP_BODY_DEFAULT
+	};
+
+	return c.socket ? service_open(&r->service, r->loop, r->instance, &c, e) : 0;
 }
 
 static int start(struct run *r, struct err *e)
@@ -132,6 +173,8 @@ static int start(struct run *r, struct err *e)
 		(void)terminal_make_raw(STDIN_FILENO);
 		rc = instance_use_loop(r->instance, r->loop, e);
 	}
+	if (rc == 0)
+		rc = open_service(r, e);
 	if (rc < 0)
 		return rc;
 	signals_serve(&r->signals, r->loop, &host);
@@ -174,6 +217,7 @@ static void finish(struct run *r)
 	/* The vCPUs are gone before the rest is written, so nothing is added behind our back. */
 	instance_quiet(r->instance);
 	write_counters(r);
+	service_free(&r->service);
 	instance_close(r->instance);
 	cmd_finish_console(r->instance->console, r->signals.fd);
 	terminal_restore();
@@ -181,16 +225,16 @@ static void finish(struct run *r)
 	signals_fini(&r->signals);
 }
 
-static int status_of(enum vm_end end, const char *why)
+static void tell(enum vm_end end, const char *why)
 {
 	switch (end) {
-	case VM_SHUTDOWN: log_info("the guest shut down (%s)", why); return EXIT_GUEST_DONE;
-	case VM_RESET: log_info("the guest rebooted (%s)", why); return EXIT_GUEST_DONE;
-	case VM_STOPPED: log_info("%s", why); return EXIT_GUEST_DONE;
-	case VM_CRASHED: log_error("the guest crashed: %s", why); return EXIT_GUEST_CRASHED;
+	case VM_SHUTDOWN: log_info("the guest shut down (%s)", why); break;
+	case VM_RESET: log_info("the guest rebooted (%s)", why); break;
+	case VM_STOPPED: log_info("%s", why); break;
+	case VM_CRASHED: log_error("the guest crashed: %s", why); break;
 	case VM_FAILED:
 	case VM_RUNNING:
-	default: log_error("the machine failed: %s", why); return EXIT_HOST_FAILED;
+	default: log_error("the machine failed: %s", why); break;
 	}
 }
 
@@ -215,7 +259,8 @@ static int run(struct run *r)
 	write_timeline(r);
 	if (end == VM_STOPPED && r->ended_by)
 		signals_die_by(r->ended_by);
-	return status_of(end, why);
+	tell(end, why);
+	return exit_status(end);
 }
 
 int cmd_run(int argc, char **argv)

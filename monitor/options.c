@@ -37,6 +37,10 @@ const char options_run_help[] =
 	"  --prefault            touch all memory before the start\n"
 	"  --boot PROTOCOL       auto (default), pvh, linux64\n"
 	"  --describe HOW        devices by auto (default), acpi, cmdline, both\n"
+	"  --api-sock PATH       serve the API there while the machine runs ('mvm ps', 'mvm "
+	"console')\n"
+	"  --id ID               what the API calls the machine: letters, digits, '-' (default: "
+	"run)\n"
 	"  --loop BACKEND        auto (default), uring, epoll\n"
 	"  --timeline            print a timeline of the cold start at the end\n"
 	"  --timeline-json FILE  write it as a line of JSON\n"
@@ -50,13 +54,16 @@ const char options_run_help[] =
 	"ended by a signal, mvm ends by that signal.\n";
 
 enum option_id {
-	OPT_BOOT = 256,
+	OPT_FIRST = 256, /* no letter */
+	OPT_API_SOCK = OPT_FIRST,
+	OPT_BOOT,
 	OPT_CMDLINE,
 	OPT_COUNTERS,
 	OPT_CPUS,
 	OPT_DESCRIBE,
 	OPT_DISK,
 	OPT_HELP,
+	OPT_ID,
 	OPT_INITRD,
 	OPT_KERNEL,
 	OPT_LOOP,
@@ -71,6 +78,7 @@ enum option_id {
 };
 
 static const struct option run_options[] = {
+	{ "api-sock", required_argument, NULL, OPT_API_SOCK },
 	{ "boot", required_argument, NULL, OPT_BOOT },
 	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
 	{ "counters", required_argument, NULL, OPT_COUNTERS },
@@ -78,6 +86,7 @@ static const struct option run_options[] = {
 	{ "describe", required_argument, NULL, OPT_DESCRIBE },
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "help", no_argument, NULL, OPT_HELP },
+	{ "id", required_argument, NULL, OPT_ID },
 	{ "initrd", required_argument, NULL, OPT_INITRD },
 	{ "kernel", required_argument, NULL, OPT_KERNEL },
 	{ "loop", required_argument, NULL, OPT_LOOP },
@@ -169,7 +178,9 @@ static int apply(int id, const char *arg, struct run_options *o, struct err *e)
 	case OPT_KERNEL: o->vm.kernel = arg; return 0;
 	case OPT_INITRD: o->vm.initrd = arg; return 0;
 	case OPT_CMDLINE: o->vm.cmdline = arg; return 0;
+	case OPT_API_SOCK: o->api_sock = arg; return 0;
 	case OPT_COUNTERS: o->counters = arg; return 0;
+	case OPT_ID: o->id = arg; return 0;
 	case OPT_DISK: return add_device(true, arg, o, e);
 	case OPT_NET: return add_device(false, arg, o, e);
 	case OPT_CPUS: return parse_cpus(arg, &o->vm.cpus, e);
@@ -216,7 +227,7 @@ static int parse_all(int argc, char **argv, struct run_options *o, struct err *e
 
 		/* A single letter: it may stand in the middle of a word that is not behind us yet.
 		 */
-		if (id == '?' && optopt > 0 && optopt < OPT_BOOT)
+		if (id == '?' && optopt > 0 && optopt < OPT_FIRST)
 			return err_set(e, -EINVAL,
 				"unknown option '-%c'; 'mvm run --help' lists them", optopt);
 		if (id == '?')
@@ -244,6 +255,7 @@ int options_parse_run(int argc, char **argv, struct run_options *ret, struct err
 
 	config_init(&o.vm);
 	o.vm.cmdline = "console=ttyS0 panic=-1";
+	o.id = "run";
 	rc = parse_all(argc, argv, &o, e);
 	if (rc < 0)
 		options_free(&o);

@@ -21,6 +21,8 @@ struct run_options {
 	bool timeline;                  /* print it for people */
 	const char *timeline_json;      /* file, or NULL */
 	const char *counters;           /* file for the devices' counters, or NULL */
+	const char *api_sock;           /* where the API listens, or NULL */
+	const char *id;                 /* what the API calls the machine */
 	uint64_t start_time_us;         /* CLOCK_MONOTONIC when the starter began, 0: not told */
 	uint64_t main_time_us;          /* not an option: when the verb began */
 	char *text[CONFIG_DEVICES_MAX]; /* owned: what the strings of vm.disk and vm.net lie in */
