@@ -42,6 +42,8 @@ struct api {
 };
 
 MUST_CHECK int api_init(struct api *a, struct instance *in, struct metrics *m, struct err *e);
+
+/* Answers what is not answered yet.  The loop runs no more.  Accepts a zeroed one. */
 void api_fini(struct api *a);
 
 /* For struct server_config: ctx is the struct api. */

@@ -24,7 +24,6 @@ static int start(struct api *a, struct fault *f)
 			e.text);
 	if (rc < 0)
 		return fault_set(f, "Start microvm error: %s", e.text);
-	metrics_start(a->metrics);
 	return 0;
 }
 
@@ -75,7 +74,7 @@ static void paused(void *ctx, int rc, const struct err *e)
 
 	if (rc < 0)
 		rc = fault_set(&f, "Internal VMM error: %s", e->text);
-	else
+	else if (r->api)
 		note_latency(r, API_PAUSE, "pause");
 	request_done(r, rc, &f);
 }

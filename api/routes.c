@@ -306,6 +306,7 @@ static void serve(struct api *a, struct call *call)
 	if (rc == 0)
 		rc = r->route ? run(r, q, seg, &f) : unknown_route(q, &seg[0], &f);
 	if (rc == HANDLER_LATER) {
+		call->data = r;
 		a->busy = call;
 		return;
 	}
@@ -322,8 +323,13 @@ static void serve(struct api *a, struct call *call)
 void request_done(struct request *r, int rc, const struct fault *f)
 {
 	struct api *a = r->api;
-	struct call_queue *w = a->waiting;
+	struct call_queue *w;
 
+	if (!a) {
+		free_request(r);
+		return;
+	}
+	w = a->waiting;
 	/* Still busy while this is answered: what comes meanwhile comes after those that wait. */
 	finish(r, rc, f);
 	a->busy = NULL;
@@ -376,8 +382,34 @@ int api_init(struct api *a, struct instance *in, struct metrics *m, struct err *
 	return 0;
 }
 
+/* The one that the machine works on is answered now, and nobody waits for it any more. */
+static void abandon(struct call *c, const struct fault *f)
+{
+	struct request *r = c->data;
+	struct answer answer;
+
+	fault_answer(f, &answer);
+	r->api = NULL;
+	call_answer(c, &answer);
+}
+
 void api_fini(struct api *a)
 {
-	free(a->waiting);
+	struct call_queue *w = a->waiting;
+	struct fault f;
+
+	if (!w)
+		return;
+	(void)fault_set(&f, "The process ends.");
+	if (a->busy)
+		abandon(a->busy, &f);
+	a->busy = NULL;
+	for (; w->n > 0; w->n--, w->first++) {
+		struct answer answer;
+
+		fault_answer(&f, &answer);
+		call_answer(w->call[w->first % SERVER_CONNECTIONS], &answer);
+	}
+	free(w);
 	a->waiting = NULL;
 }

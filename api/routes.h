@@ -70,7 +70,7 @@ enum { REQUEST_ID_MAX = CONFIG_ID_MAX };
 
 /* One request on its way. */
 struct request {
-	struct api *api;
+	struct api *api; /* NULL: it is gone, and the call was answered */
 	struct call *call;
 	const struct route *route;
 	char id[REQUEST_ID_MAX + 1]; /* of the path */
