@@ -345,7 +345,7 @@ static void print_help(FILE *out)
 			continue;
 		(void)snprintf(left, sizeof(left), "--%s%s%s", flags[i].name,
 			flags[i].value ? " " : "", flags[i].value ? flags[i].value : "");
-		(void)fprintf(out, "  %-29s %s\n", left, flags[i].help);
+		(void)fprintf(out, "  %-30s %s\n", left, flags[i].help);
 	}
 	(void)fputs("\nRefused, because mvm does not have what they are for:", out);
 	for (unsigned i = 0; i < FLAGS; i++) {
@@ -355,9 +355,10 @@ static void print_help(FILE *out)
 	(void)fputs(
 		".\n"
 		"\n"
-		"Exit status: 0 the guest shut down or rebooted, 1 the host or mvm failed, 3 the "
-		"guest crashed,\n"
-		"152 bad level or config file, 153 bad flags.\n",
+		"Exit status: 0 the guest shut down or rebooted, 1 the guest crashed, or the host "
+		"or mvm failed,\n"
+		"152 bad level or config file, 153 bad flags; ended by a signal, mvm ends by that "
+		"signal.\n",
 		out);
 }
 
