@@ -55,7 +55,7 @@ static int read_properties(const struct metrics_config *c, json_t **ret, struct 
 
 	if (c->nproperties > 0 && !all)
 		return err_sys(e, -ENOMEM, NULL, "cannot keep the properties of metrics");
-	for (unsigned i = 0; i < c->nproperties; i++) {
+	for (size_t i = 0; i < c->nproperties; i++) {
 		/* Refused only where one of both is not UTF-8, or there is no memory. */
 		if (json_object_set_new(
 			    all, c->property[2 * i], json_string(c->property[2 * i + 1])) < 0) {
