@@ -13,6 +13,9 @@ static void end_line(struct panic_scan *p)
 {
 	uint32_t untold = 0;
 
+	/* A terminal's line ends with both. */
+	while (p->len > 0 && p->line[p->len - 1] == '\r')
+		p->len--;
 	p->line[p->len] = '\0';
 	p->len = 0;
 	if (!strstr(p->line, words) || strstr(p->line, again))
@@ -35,8 +38,7 @@ void panic_scan_feed(struct panic_scan *p, const uint8_t *buf, size_t len)
 		const uint8_t *nl = memchr(buf, '\n', len);
 		size_t part = nl ? (size_t)(nl - buf) : len;
 
-		/* A terminal's line ends with both. */
-		keep(p, buf, part > 0 && nl && buf[part - 1] == '\r' ? part - 1 : part);
+		keep(p, buf, part);
 		if (!nl)
 			return;
 		end_line(p);

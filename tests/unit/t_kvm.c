@@ -250,12 +250,23 @@ static int set_msrs(struct t_vcpu *v, const struct kvm_msrs *msrs)
 	return (int)n;
 }
 
+static int get_msrs(struct kvm_msrs *msrs)
+{
+	unsigned refused = t_kvm.msrs_are_read ? 0 : t_kvm.msrs_refused;
+	unsigned n = msrs->nmsrs - MIN(refused, msrs->nmsrs);
+
+	for (unsigned i = 0; i < n; i++)
+		msrs->entries[i].data = t_kvm.msr_value;
+	return (int)n;
+}
+
 static int on_vcpu(struct t_vcpu *v, unsigned long request, void *arg)
 {
 	switch (request) {
 	case KVM_GET_TSC_KHZ: return t_kvm.tsc_khz < 0 ? -EIO : t_kvm.tsc_khz;
 	case KVM_SET_CPUID2: return 0;
 	case KVM_KVMCLOCK_CTRL: return -t_kvm.clock_errno;
+	case KVM_GET_MSRS: return get_msrs(arg);
 	case KVM_SET_MSRS: return set_msrs(v, arg);
 	case KVM_GET_REGS: memcpy(arg, &v->regs, sizeof(v->regs)); return 0;
 	case KVM_SET_REGS:

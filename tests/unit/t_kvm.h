@@ -39,6 +39,8 @@ struct t_kvm {
 	unsigned missing_cap;  /* this capability is missing */
 	int run_size;          /* of struct kvm_run's page */
 	int tsc_khz;           /* negative: KVM_GET_TSC_KHZ fails */
+	bool msrs_are_read;    /* msrs_refused is for writing only */
+	uint64_t msr_value;    /* what each MSR holds */
 	int clock_errno;       /* KVM_KVMCLOCK_CTRL fails with it */
 	unsigned msrs_refused; /* so many MSRs at the end of a list are refused */
 	int cpuid_entries;     /* in the supported table; negative: more than fit */
