@@ -110,7 +110,8 @@ void t_api_start(struct t_api *t)
 	static char kernel[64];
 	char body[128];
 
-	t_kvm.on_run = t_machine_wait;
+	if (!t_kvm.on_run)
+		t_kvm.on_run = t_machine_wait;
 	t_elf_kernel(&file);
 	t_true(t_file_open(&file, kernel) >= 0);
 	(void)snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", kernel);

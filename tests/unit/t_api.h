@@ -62,7 +62,7 @@ const char *t_body(void);
 const char *t_fault(void);
 bool t_is_deprecated(void);
 
-/* The machine's four states, with a guest that waits. */
+/* Starts and ends the machine.  The guest waits, unless t_kvm.on_run says what it does. */
 void t_api_start(struct t_api *t);
 void t_api_end(struct t_api *t);
 
