@@ -34,8 +34,14 @@ int metrics_new(
 
 void metrics_free(struct metrics *m)
 {
+	int rc = 0;
+
 	if (!m)
 		return;
+	m->is_over = true;
+	loop_cancel(m->loop, &m->timer);
+	while (loop_op_is_pending(&m->timer) && (rc == 0 || rc == -EINTR))
+		rc = loop_turn(m->loop);
 	fd_closep(&m->fd);
 	json_decref(m->properties);
 	free(m->rest);
@@ -187,7 +193,7 @@ static void on_timer(struct loop_op *op, int res)
 {
 	struct metrics *m = container_of(op, struct metrics, timer);
 
-	if (res < 0 || m->from.instance->state == INSTANCE_ENDED)
+	if (res < 0 || m->is_over || m->from.instance->state == INSTANCE_ENDED)
 		return;
 	if (m->from.instance->state == INSTANCE_RUNNING)
 		write_unasked(m);

@@ -50,7 +50,8 @@ struct metrics_config {
 MUST_CHECK int metrics_new(
 	struct loop *l, const struct metrics_sources *from, struct metrics **ret, struct err *e);
 
-/* Writes nothing.  When the loop has been freed: it has the timer until then.  Accepts NULL. */
+/* Writes nothing.  The loop runs no more, but is there: it is turned until the timer is back.
+ * Accepts NULL. */
 void metrics_free(struct metrics *m);
 
 /* The server, which is made later; NULL: it is gone. */

@@ -28,7 +28,7 @@ struct metrics {
 	int fd; /* -1: no file */
 	bool emit_id;
 	json_t *properties; /* NULL: none */
-	bool is_started;
+	bool is_started, is_over;
 	struct loop_op timer;
 	uint64_t startup_us, startup_cpu_us;
 	uint64_t lines, missed, fails;

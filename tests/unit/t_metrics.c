@@ -42,8 +42,8 @@ void t_metrics_init(struct t_metrics *t)
 
 void t_metrics_fini(struct t_metrics *t)
 {
-	loop_free(t->loop);
 	metrics_free(t->m);
+	loop_free(t->loop);
 	serial_fini(&t->vm->machine.serial);
 	i8042_fini(&t->vm->machine.i8042);
 	free(t->vm);

@@ -22,12 +22,15 @@ static struct {
 	struct loop_op *op;
 	uint64_t ns;
 	unsigned n;
+	bool is_real;
 } timer;
 
 void __wrap_loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns);
+void __real_loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns);
 void __wrap_loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns)
 {
-	(void)l;
+	if (timer.is_real)
+		__real_loop_timeout(l, op, ns);
 	timer.op = op;
 	timer.ns = ns;
 	timer.n++;
@@ -381,6 +384,39 @@ Test(metrics, none_once_the_machine_has_ended)
 	t_uint(lines_in(&t), 1);
 	t_true(!timer.op);
 	t_metrics_fini(&t);
+}
+
+static void count_down(struct loop_op *op, int res)
+{
+	(void)op;
+	(void)res;
+	timer.n = 0;
+}
+
+Test(metrics, the_end_takes_the_timer_back_from_a_loop_that_goes_on)
+{
+	T_EACH_BACKEND(l)
+	{
+		static struct t_metrics t;
+		struct metrics_sources from = { .instance = &t.in, .api = &t.api };
+		struct loop_op other = { .done = count_down };
+		struct metrics *m;
+
+		t_metrics_init(&t);
+		timer.is_real = true;
+		t_int(metrics_new(l, &from, &m, NULL), 0);
+		metrics_start(m);
+		t_true(loop_op_is_pending(timer.op));
+		metrics_free(m);
+		/* A timeout that would stand beside it. */
+		loop_timeout(l, &other, 1000);
+		while (loop_op_is_pending(&other))
+			t_int(loop_turn(l), 0);
+		t_uint(timer.n, 0);
+		timer.is_real = false;
+		t_metrics_fini(&t);
+	}
+	T_NO_LEAKS();
 }
 
 Test(metrics, a_loop_that_ends_takes_the_timer_along)
