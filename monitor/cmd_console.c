@@ -63,7 +63,9 @@ struct session {
 	int socket, socket_out; /* the same socket: a descriptor has one poll at a time */
 	bool has_keys;          /* Ctrl-A is ours */
 	bool is_escaped;        /* it was typed, and the key behind it was not yet */
-	int ended_by;           /* a signal, or 0 */
+	const char *rest;       /* came with the answer: older than what can be read */
+	size_t rest_len;
+	int ended_by; /* a signal, or 0 */
 	int status;
 };
 
@@ -132,8 +134,21 @@ static bool take_keys(struct session *s, struct flow *f)
 	return true;
 }
 
+static void take_rest(struct session *s)
+{
+	struct flow *f = &s->shown;
+
+	f->at = 0;
+	f->len = MIN(s->rest_len, sizeof(f->buf));
+	memcpy(f->buf, s->rest, f->len);
+	s->rest += f->len;
+	s->rest_len -= f->len;
+}
+
 static void watch(struct session *s, struct flow *f)
 {
+	if (f == &s->shown && f->at == f->len && s->rest_len > 0)
+		take_rest(s);
 	if (f->at < f->len) {
 		if (!loop_op_is_pending(&f->out))
 			loop_poll(s->loop, &f->out, f->out_fd, POLLOUT);
@@ -342,10 +357,10 @@ static int attach(struct session *s, bool read_only)
 		return EXIT_HOST_FAILED;
 	if (read_only)
 		return 0;
-	/* What came with the answer is the oldest. */
-	if (io_write_full(STDOUT_FILENO, answer.rest, answer.rest_len) < 0 ||
-		open_session(s, &e) < 0)
-		log_error("%s", e.text[0] ? e.text : "cannot write what the machine says");
+	s->rest = answer.rest;
+	s->rest_len = answer.rest_len;
+	if (open_session(s, &e) < 0)
+		log_error("%s", e.text);
 	else
 		status = serve(s);
 	free(answer.rest);

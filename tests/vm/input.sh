@@ -68,13 +68,6 @@ help() {
 test_case '' 'help' help
 test_case '' 'help of run' help run
 
-version() {
-	mvm --version
-	expect_status 0
-	expect_out '^mvm v[0-9]+\.[0-9]+\.[0-9]+$'
-}
-test_case '' 'version' version
-
 # --- kernel files ---
 
 # Refused by name, within a moment, whatever the file holds.
