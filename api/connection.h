@@ -102,6 +102,7 @@ struct server {
 	struct server_counters counters;
 	uint64_t own;       /* completions of the loop that were the server's */
 	uint64_t now_ns;    /* when the work that is under way began */
+	uint64_t cpu_ns;    /* of this thread then, if it is charged */
 	uint64_t tick_ns;   /* when tick_timer ends */
 	uint64_t accept_ns; /* 0: accepting; else when it is tried again */
 	bool is_working;    /* connection_run() is under way */
@@ -112,8 +113,6 @@ struct server {
 };
 
 /* --- server.c --- */
-
-uint64_t server_clock_ns(void);
 
 /* w->run() when it is its turn. */
 void server_queue(struct server *s, struct work *w);

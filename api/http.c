@@ -330,7 +330,9 @@ static void explain(struct http_parser *p, llhttp_errno_t code)
 
 /*
  * How many of the bytes may be given to llhttp at once.  Of a head it is one line, and that is
- * counted here: llhttp tells nothing of the blanks that it skips.  0: over a limit.
+ * counted here: llhttp tells nothing of the blanks that it skips.  What is within the limits is
+ * given before the limit is complained about, so that of two faults the first one is told, however
+ * the bytes are cut.  0: over a limit.
  */
 static size_t next_part(struct http_parser *p, const char *buf, size_t len)
 {
@@ -338,21 +340,16 @@ static size_t next_part(struct http_parser *p, const char *buf, size_t len)
 
 	if (p->stage != STAGE_HEAD)
 		return len;
+	len = MIN(len, MIN(HTTP_LINE_MAX - p->line, HTTP_HEADERS_MAX - p->head));
 	end = memchr(buf, '\n', len);
 	if (end)
 		len = (size_t)(end - buf) + 1;
-	p->line += len;
-	p->head += len;
-	if (p->line > HTTP_LINE_MAX) {
+	if (p->line == HTTP_LINE_MAX)
 		(void)fail(p, "A line of the request's head is longer than 1024 bytes.");
-		return 0;
-	}
-	if (p->head > HTTP_HEADERS_MAX) {
+	else if (len == 0)
 		(void)fail(p, "The headers of the request are longer than 65536 bytes.");
-		return 0;
-	}
-	if (end)
-		p->line = 0;
+	p->line = end ? 0 : p->line + len;
+	p->head += len;
 	return len;
 }
 

@@ -11,11 +11,11 @@
 #include "api/connection.h"
 #include "base/err.h"
 
-uint64_t server_clock_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	(void)clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
@@ -23,8 +23,23 @@ uint64_t server_clock_ns(void)
 
 static void look(struct server *s)
 {
-	s->now_ns = server_clock_ns();
+	s->now_ns = clock_ns(CLOCK_MONOTONIC);
 	share_look(&s->share, s->now_ns, loop_served(s->loop) - s->own);
+}
+
+/*
+ * From begin to end is charged.  In time of the CPU: what a host that is busy elsewhere makes of it
+ * is nobody's gain.  That clock costs a system call, so it is read only when it matters.
+ */
+static void begin_charge(struct server *s)
+{
+	s->cpu_ns = s->share.is_busy ? clock_ns(CLOCK_THREAD_CPUTIME_ID) : 0;
+}
+
+static void end_charge(struct server *s)
+{
+	if (s->cpu_ns > 0)
+		share_charge(&s->share, clock_ns(CLOCK_THREAD_CPUTIME_ID) - s->cpu_ns);
 }
 
 static void schedule(struct server *s)
@@ -58,13 +73,13 @@ static struct work *take_work(struct server *s)
 static void run_one(struct server *s)
 {
 	struct work *w = take_work(s);
-	uint64_t begun = s->now_ns;
 
+	begin_charge(s);
 	s->is_working = true;
 	w->run(w);
 	s->is_working = false;
-	s->now_ns = server_clock_ns();
-	share_charge(&s->share, s->now_ns - begun);
+	end_charge(s);
+	s->now_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
 /* At the end of a round.  What is queued meanwhile has its turn in the same round only while nobody
@@ -106,14 +121,16 @@ static void on_share_timer(struct loop_op *op, int res)
 
 void server_work_begin(struct server *s)
 {
-	if (!s->is_working)
-		look(s);
+	if (s->is_working)
+		return;
+	look(s);
+	begin_charge(s);
 }
 
 void server_work_end(struct server *s)
 {
 	if (!s->is_working)
-		share_charge(&s->share, server_clock_ns() - s->now_ns);
+		end_charge(s);
 }
 
 /* --- deadlines --- */
@@ -148,7 +165,7 @@ static void on_tick(struct loop_op *op, int res)
 	s->own++;
 	if (s->is_freed)
 		return;
-	s->now_ns = server_clock_ns();
+	s->now_ns = clock_ns(CLOCK_MONOTONIC);
 	for (struct connection *c = s->live, *next; c; c = next) {
 		next = c->next;
 		connection_tick(c);
@@ -324,6 +341,8 @@ void server_free(struct server *s)
 		connection_close(s->live);
 	while (s->first)
 		(void)take_work(s);
+	/* Those that were closed before and still had their turn to come. */
+	loop_defer(s->loop, &s->reap);
 	orphan_calls(s);
 	loop_cancel(s->loop, &s->accept_poll);
 	loop_cancel(s->loop, &s->share_timer);

@@ -1,8 +1,6 @@
 /* A server on a loop, and clients of it (t_server.h). */
 #include "t_server.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -97,14 +95,17 @@ void t_server_fini(struct t_server *t)
 	t_int(rmdir(t->folder), 0);
 }
 
-int t_connect(const struct t_server *t)
+int t_connect(struct t_server *t)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", t->path);
-	t_int(connect(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
-	t_int(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	/* EAGAIN: so many wait already. */
+	while (connect(fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
+		t_int(errno, EAGAIN);
+		t_serve(t, STEP_MS);
+	}
 	return fd;
 }
 

@@ -40,7 +40,7 @@ void t_answer(struct call *c, int status, const char *body);
 void t_serve(struct t_server *t, unsigned ms);
 
 /* A client's descriptor, non-blocking. */
-int t_connect(const struct t_server *t);
+int t_connect(struct t_server *t);
 
 void t_send(int fd, const char *text);
 void t_send_bytes(int fd, const char *buf, size_t len);
@@ -57,6 +57,14 @@ bool t_is_closed(struct t_server *t, int fd);
 /* t_send() of "METHOD TARGET HTTP/1.1" with a body or none (NULL), and the answer. */
 const char *t_ask(
 	struct t_server *t, int fd, const char *method, const char *target, const char *body);
+
+/* Runs the loop until cond holds; after some seconds without it the test has failed. */
+#define t_wait(t, cond)                                                                            \
+	do {                                                                                       \
+		for (unsigned wait_ = 0; wait_ < 4000 && !(cond); wait_++)                         \
+			t_serve(t, 1);                                                             \
+		t_true(cond);                                                                      \
+	} while (0)
 
 unsigned t_count(const char *text, const char *part);
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -253,6 +254,55 @@ Test(loop_round, the_errors_of_fallocate_are_those_of_the_call)
 		t_int(allocate(&p, ends[1], 0, 0, 4096), -ESPIPE);
 		(void)close(ends[0]);
 		(void)close(ends[1]);
+		(void)close(fd);
+	}
+}
+
+/* --- what was served --- */
+
+static void turn_until(struct t_probe *p, unsigned calls)
+{
+	while (p->calls < calls)
+		t_int(loop_turn(p->l), 0);
+}
+
+Test(loop_round, every_call_of_done_is_counted)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_probe p = t_probe(l);
+		uint64_t before = loop_served(l);
+
+		for (unsigned i = 1; i <= 3; i++) {
+			loop_timeout(l, &p.op, 0);
+			t_uint(loop_served(l), before + i - 1);
+			turn_until(&p, i);
+			t_uint(loop_served(l), before + i);
+		}
+		/* One that is cancelled is told, too. */
+		loop_timeout(l, &p.op, 3600000000000);
+		loop_cancel(l, &p.op);
+		turn_until(&p, 4);
+		t_uint(loop_served(l), before + 4);
+	}
+}
+
+Test(loop_round, every_signal_of_a_watch_is_counted)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_probe p = t_probe(l);
+		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		uint64_t before = loop_served(l), one = 1;
+
+		loop_watch(l, &p.op, fd);
+		for (unsigned i = 1; i <= 3; i++) {
+			t_int(write(fd, &one, sizeof(one)), sizeof(one));
+			turn_until(&p, i);
+			t_uint(loop_served(l), before + i);
+		}
+		loop_cancel(l, &p.op);
+		turn_until(&p, 4);
 		(void)close(fd);
 	}
 }
