@@ -20,7 +20,7 @@ enum {
 	SOCKETS_MAX = 1 << 20, /* of one network namespace */
 	NAMESPACES_MAX = 16384,
 	DESCRIPTORS_MAX = 65536, /* of one process that are looked at */
-	TEXT_MAX = 4096,
+	TEXT_MAX = 8192,
 };
 
 struct listener {
@@ -153,6 +153,7 @@ static bool is_our_name(const char *name)
 	return strcmp(name, "mvm") == 0 || strcmp(name, "firecracker") == 0;
 }
 
+/* The number of bytes, with a NUL behind them, or -errno. */
 static int read_at(int dir, const char *name, char *buf, size_t size)
 {
 	CLEANUP(fd_closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
@@ -161,7 +162,7 @@ static int read_at(int dir, const char *name, char *buf, size_t size)
 	if (n < 0)
 		return -errno;
 	buf[n] = '\0';
-	return 0;
+	return (int)n;
 }
 
 static bool is_machine(int pid_dir)
@@ -170,7 +171,7 @@ static bool is_machine(int pid_dir)
 	const char *slash;
 	ssize_t n;
 
-	if (read_at(pid_dir, "comm", text, sizeof(text)) == 0) {
+	if (read_at(pid_dir, "comm", text, sizeof(text)) >= 0) {
 		text[strcspn(text, "\n")] = '\0';
 		if (is_our_name(text))
 			return true;
@@ -220,6 +221,22 @@ static const char *socket_of(struct search *s, int pid_dir)
 	return NULL;
 }
 
+/* A path that was too long for an address was bound by way of a descriptor that is closed by now;
+ * the command line has it. */
+static const char *full_path(int pid_dir, const char *path, char buf[TEXT_MAX])
+{
+	static const char by_fd[] = "/proc/self/fd/";
+	const char *given = NULL;
+	int n;
+
+	if (strncmp(path, by_fd, sizeof(by_fd) - 1) != 0)
+		return path;
+	n = read_at(pid_dir, "cmdline", buf, TEXT_MAX);
+	if (n > 0)
+		given = ps_parse_cmdline(buf, (size_t)n);
+	return given && given[0] ? given : path;
+}
+
 static int add(struct search *s, unsigned *size, const struct ps_found *m)
 {
 	struct ps_list *list = s->found;
@@ -235,7 +252,7 @@ static int look_into(struct search *s, int proc_dir, const char *pid, bool all, 
 {
 	CLEANUP(fd_closep) int dir = -1;
 	struct ps_found m = { 0 };
-	char text[TEXT_MAX];
+	char text[TEXT_MAX], words[TEXT_MAX];
 	const char *path;
 	struct stat st;
 	uint64_t number;
@@ -248,6 +265,7 @@ static int look_into(struct search *s, int proc_dir, const char *pid, bool all, 
 	path = socket_of(s, dir);
 	if (!path)
 		return 0;
+	path = full_path(dir, path, words);
 	m.pid = (pid_t)number;
 	m.uid = st.st_uid;
 	if (read_at(dir, "stat", text, sizeof(text)) < 0 || !ps_parse_stat(text, &m.start_ticks))

@@ -99,6 +99,22 @@ bool ps_parse_statm(const char *text, uint64_t *ret_pages)
 	return true;
 }
 
+const char *ps_parse_cmdline(const char *text, size_t len)
+{
+	static const char flag[] = "--api-sock";
+	const size_t n = sizeof(flag) - 1;
+	bool is_next = false;
+
+	for (const char *word = text; word < text + len; word += strlen(word) + 1) {
+		if (is_next)
+			return word;
+		if (strncmp(word, flag, n) == 0 && word[n] == '=')
+			return word + n + 1;
+		is_next = strcmp(word, flag) == 0;
+	}
+	return NULL;
+}
+
 /* --- metrics --- */
 
 /* Whether the label at..end is one of a list. */

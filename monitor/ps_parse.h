@@ -26,6 +26,10 @@ bool ps_parse_stat(const char *text, uint64_t *ret_ticks);
 /* The text of /proc/PID/statm: resident pages. */
 bool ps_parse_statm(const char *text, uint64_t *ret_pages);
 
+/* The words of /proc/PID/cmdline, each with a NUL behind it: the value of --api-sock in either
+ * spelling, NULL when there is none.  text[len] is NUL. */
+const char *ps_parse_cmdline(const char *text, size_t len);
+
 /*
  * The sum of all samples with this name and these labels in OpenMetrics text; false when there is
  * none.  labels is a list as it stands in a sample, kind="net",queue="rx", of which each must be

@@ -122,6 +122,27 @@ Test(ps_find, what_is_called_mvm_and_listens_is_a_machine)
 	T_NO_LEAKS();
 }
 
+Test(ps_find, a_path_that_was_too_long_is_on_the_command_line)
+{
+	static const char words[] = "mvm\0serve\0--api-sock\0/long/s";
+	struct ps_list list;
+	struct err e = { 0 };
+	FILE *out;
+
+	begin();
+	process(5, "mvm\n", "/usr/bin/mvm", 11);
+	process(6, "mvm\n", "/usr/bin/mvm", 11);
+	sockets(5, HEADER LISTENS(11, "/proc/self/fd/6/s"));
+	out = fopen(at("5/cmdline"), "we");
+	t_true(out && fwrite(words, 1, sizeof(words), out) == sizeof(words) && fclose(out) == 0);
+	cr_assert(eq(int, ps_find(proc, false, &list, &e), 0), "%s", e.text);
+	t_uint(list.n, 2);
+	t_str(list.machine[0].socket, "/long/s");
+	t_str(list.machine[1].socket, "/proc/self/fd/6/s");
+	ps_list_fini(&list);
+	end();
+}
+
 Test(ps_find, a_network_namespace_has_sockets_of_its_own)
 {
 	struct ps_list list;

@@ -114,6 +114,32 @@ Test(ps_parse, resident_pages)
 	t_uint(pages, 123);
 }
 
+Test(ps_parse, the_socket_on_a_command_line)
+{
+	static const struct {
+		const char *name, *text;
+		size_t len;
+		const char *path; /* NULL: none */
+	} rows[] = {
+#define WORDS(text) text, sizeof(text) - 1
+		{ "two words", WORDS("mvm\0serve\0--api-sock\0/a/b\0--id\0x\0"), "/a/b" },
+		{ "one word", WORDS("mvm\0--api-sock=/a/b\0"), "/a/b" },
+		{ "cut off", WORDS("mvm\0--api-sock\0/a/b"), "/a/b" },
+		{ "without a value", WORDS("mvm\0--api-sock\0"), NULL },
+		{ "without the flag", WORDS("mvm\0serve\0"), NULL },
+		{ "another flag", WORDS("mvm\0--api-socket\0/a\0--api-sockx=/b\0"), NULL },
+		{ "nothing", WORDS(""), NULL },
+#undef WORDS
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		const char *path = ps_parse_cmdline(rows[i].text, rows[i].len);
+
+		t_row_int(rows[i].name, path != NULL, rows[i].path != NULL);
+		t_row_true(rows[i].name, !path || !rows[i].path || strcmp(path, rows[i].path) == 0);
+	}
+}
+
 /* --- metrics --- */
 
 static const char metrics[] =

@@ -324,7 +324,7 @@ ps_long() {
 	mvm api --api-sock "$folder/s" GET /version
 	expect_status 0
 	mvm ps
-	row " $pid " | grep -qE "^(long|\?) " || fail "the line"
+	row " $pid " | grep -qE "^long +not-started .* $folder/s$" || fail "the line"
 	end_serve
 }
 test_case '' 'ps verb: a socket with a long path' ps_long
