@@ -1618,3 +1618,186 @@ Test(blk, a_long_transfer_arrives_by_every_engine)
 	}
 	(void)close(fd);
 }
+
+/* --- opened before --- */
+
+static struct disk *open_disk(const char *path, const struct disk_config *how)
+{
+	struct disk_config c = *how;
+	struct disk *d = NULL;
+	struct err e = { 0 };
+
+	c.id = "x";
+	c.path = path;
+	cr_assert(eq(int, disk_open(&c, &d, &e), 0), "%s", e.text);
+	return d;
+}
+
+Test(blk, a_disk_that_is_open_already_is_taken_over)
+{
+	struct rig rig, *r = &rig;
+	struct disk_config c = PLAIN;
+	char path[64];
+	int file = new_file(path, sizeof(path), DISK_SIZE);
+	unsigned fds = t_count_fds();
+
+	c.opened = open_disk(path, &c);
+	c.path = "/nonexistent/and/not/looked/at";
+	rig_init(r, NULL, &c);
+	t_true(blk_is_at(r->dev, path));
+	t_uint(capacity(r), DISK_SECTORS);
+	blk_config(r->dev, &c);
+	t_str(c.path, path);
+	t_true(c.opened == NULL);
+	rig_fini(r);
+	t_uint(t_count_fds(), fds);
+	(void)close(file);
+	T_NO_LEAKS();
+}
+
+Test(blk, a_disk_that_is_open_in_another_way_is_refused_and_closed)
+{
+	struct virtio_device *dev;
+	struct err e = { 0 };
+	char path[64];
+	int file = new_file(path, sizeof(path), DISK_SIZE);
+	unsigned fds = t_count_fds();
+	struct disk_config c = { .id = "x", .path = path, .read_only = true };
+
+	c.opened = open_disk(path, &PLAIN);
+	t_int(blk_new(&c, &dev, &e), -EINVAL);
+	t_has(e.text, "disk 'x'");
+	t_uint(t_count_fds(), fds);
+	(void)close(file);
+	T_NO_LEAKS();
+}
+
+/* --- what is told and counted --- */
+
+static struct {
+	unsigned n;
+	enum virtio_news news;
+	uint64_t number;
+	char text[80];
+} told;
+
+static void on_news(
+	struct virtio_device *dev, enum virtio_news news, uint64_t number, const char *text)
+{
+	(void)dev;
+	told.n++;
+	told.news = news;
+	told.number = number;
+	(void)snprintf(told.text, sizeof(told.text), "%s", text ? text : "(none)");
+}
+
+Test(blk, another_size_and_another_file_are_told)
+{
+	struct rig rig, *r = &rig;
+	char path[64];
+	int other = new_file(path, sizeof(path), DISK_SIZE);
+	struct err e;
+
+	told.n = 0;
+	rig_init(r, NULL, &PLAIN);
+	r->dev->told = on_news;
+	t_int(blk_rescan(r->dev, &e), 0);
+	t_uint(told.n, 0);
+	t_int(ftruncate(r->file, DISK_SIZE / 2), 0);
+	t_int(blk_rescan(r->dev, &e), 0);
+	t_uint(told.n, 1);
+	t_int(told.news, VIRTIO_NEWS_CAPACITY);
+	t_uint(told.number, DISK_SIZE / 2);
+	t_str(told.text, r->path);
+	t_int(replace(r, path, &e), 0);
+	t_uint(told.n, 2);
+	t_uint(told.number, DISK_SIZE);
+	t_str(told.text, path);
+	t_uint(count_get(&r->dev->counters.updates), 3);
+	t_uint(count_get(&r->dev->counters.config_changes), 2);
+	rig_fini(r);
+	(void)close(other);
+}
+
+Test(blk, a_limiter_that_holds_requests_back_is_told_at_most_once_a_second)
+{
+	struct rig rig, *r = &rig;
+
+	told.n = 0;
+	rig_init(r, NULL, &LIMIT(0, 0, 1, 20));
+	r->dev->told = on_news;
+	for (unsigned i = 0; i < 20; i++)
+		request_read(r, i, 0, DATA_AT, 512);
+	kick(r);
+	wait_used(r, 20);
+	t_uint(told.n, 1);
+	t_int(told.news, VIRTIO_NEWS_THROTTLED);
+	t_uint(told.number, 1);
+	t_uint(count_get(&r->dev->counters.throttled), 19);
+	t_uint(count_get(&r->dev->counters.way[COUNT_READ].throttled), 19);
+	t_uint(count_get(&r->dev->counters.way[COUNT_READ].limiter_events), 19);
+	/* The others were not forgotten. */
+	pass_ms(r, 1100);
+	request_read(r, 20, 0, DATA_AT, 512);
+	request_read(r, 21, 0, DATA_AT, 512);
+	kick(r);
+	wait_used(r, 22);
+	t_uint(told.n, 2);
+	t_true(told.number >= 19);
+	rig_fini(r);
+}
+
+Test(blk, one_bucket_is_changed_and_the_other_goes_on)
+{
+	static const struct bucket_config none, hour = { .size = 2, .refill_ms = 3600 * 1000 };
+	struct rig rig, *r = &rig;
+
+	rig_init(r, NULL, &LIMIT(512, 3600 * 1000, 2, 3600 * 1000));
+	request_read(r, 0, 0, DATA_AT, 512);
+	request_read(r, 1, 0, DATA_AT, 512);
+	request_read(r, 2, 0, DATA_AT, 512);
+	request_read(r, 3, 0, DATA_AT, 512);
+	kick(r);
+	wait_used(r, 1);
+	/* Of two operations one is left, which a full bucket of bytes does not bring back. */
+	blk_set_limit(r->dev, &none, NULL);
+	wait_used(r, 2);
+	pass_ms(r, 30);
+	t_uint(t_virtq_used_count(&r->q), 2);
+	blk_set_limit(r->dev, NULL, NULL);
+	pass_ms(r, 30);
+	t_uint(t_virtq_used_count(&r->q), 2);
+	blk_set_limit(r->dev, NULL, &hour);
+	wait_used(r, 4);
+	rig_fini(r);
+}
+
+Test(blk, requests_are_counted_by_direction)
+{
+	EACH_ENGINE(r, PLAIN)
+	{
+		const struct virtio_counters *c = &r->dev->counters;
+		struct tally_us us;
+
+		request_read(r, 0, 0, DATA_AT, 512);
+		(void)finish(r, 0);
+		request_write(r, 1, 0, DATA_AT, 1024);
+		(void)finish(r, 1);
+		request_write(r, 2, DISK_SECTORS, DATA_AT, 512);
+		(void)finish(r, 2);
+		request(r, 3, 77, 0, NULL, 0);
+		(void)finish(r, 3);
+		us = tally_read(&c->way[COUNT_READ].took, NULL);
+		t_uint(us.count, 1);
+		t_uint(us.min_us, us.max_us);
+		us = tally_read(&c->way[COUNT_WRITE].took, NULL);
+		t_uint(us.count, 2);
+		t_uint(count_get(&c->way[COUNT_WRITE].fails), 1);
+		t_uint(count_get(&c->way[COUNT_READ].fails), 0);
+		t_uint(count_get(&c->unsupported), 1);
+		t_uint(count_get(&c->errors), 2);
+		t_uint(count_get(&c->way[COUNT_READ].no_buffer), 0);
+		kick(r);
+		t_uint(count_get(&c->way[COUNT_READ].no_buffer), 1);
+	}
+}

@@ -196,3 +196,38 @@ Test(bootline, what_is_for_init_may_be_long_and_is_never_cut)
 				eq(sz, strlen(r.line), n + strlen("root=/dev/vda rw ")), "%zu", n);
 	}
 }
+
+Test(bootline, the_root_is_the_first_disk_or_a_partition_of_it_or_nobody)
+{
+	static const struct {
+		const char *given, *want, *partuuid;
+		enum vm_root root;
+		unsigned ndisks;
+		bool read_only, initrd;
+	} rows[] = {
+		{ "a", "a root=/dev/vda rw", NULL, VM_ROOT_FIRST, 2, false, false },
+		{ "a", "a root=/dev/vda ro", NULL, VM_ROOT_FIRST, 2, true, false },
+		/* Whatever else there is. */
+		{ "a", "a root=/dev/vda rw", NULL, VM_ROOT_FIRST, 2, false, true },
+		{ "root=/dev/vdb", "root=/dev/vdb root=/dev/vda rw", NULL, VM_ROOT_FIRST, 2, false,
+			false },
+		{ "a -- b", "a root=PARTUUID=0eaa91a0-01 ro -- b", "0eaa91a0-01", VM_ROOT_FIRST, 1,
+			true, false },
+		{ "a", "a", NULL, VM_ROOT_FIRST, 0, false, false },
+		{ "a", "a", NULL, VM_ROOT_NONE, 2, false, false },
+		{ "a", "a", "0eaa91a0-01", VM_ROOT_NONE, 2, false, false },
+		/* Counts with VM_ROOT_FIRST only. */
+		{ "a", "a root=/dev/vda rw", "0eaa91a0-01", VM_ROOT_AUTO, 2, false, false },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rig r;
+
+		make(&r, rows[i].given, rows[i].ndisks, 0);
+		r.c.root = rows[i].root;
+		r.c.partuuid = rows[i].partuuid;
+		r.c.disk[0].read_only = rows[i].read_only;
+		r.c.initrd = rows[i].initrd ? "/initrd" : NULL;
+		cr_expect(eq(int, strcmp(compose(&r), rows[i].want), 0), "row %u: '%s'", i, r.line);
+	}
+}

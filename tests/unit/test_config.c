@@ -265,3 +265,43 @@ Test(config, an_error_needs_no_place)
 	c.cpus = 0;
 	t_int(config_check(&c, 0, NULL), -EINVAL);
 }
+
+Test(config, threads_of_a_core_come_in_twos)
+{
+	static const struct {
+		unsigned cpus;
+		int want;
+	} rows[] = { { 1, 0 }, { 2, 0 }, { 3, -EINVAL }, { 31, -EINVAL }, { 32, 0 } };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct vm_config c = valid();
+		struct err e = { 0 };
+
+		c.smt = true;
+		c.cpus = rows[i].cpus;
+		cr_expect(eq(int, config_check(&c, 0, &e), rows[i].want), "%u CPUs", rows[i].cpus);
+		if (rows[i].want < 0)
+			t_row_has("smt", e.text, "even");
+	}
+}
+
+/* It becomes a word of the kernel's command line, and nothing but a word. */
+Test(config, the_uuid_of_a_partition_is_one_word)
+{
+	static char longest[CONFIG_ID_MAX + 1], too_long[CONFIG_ID_MAX + 2];
+	const struct {
+		const char *uuid;
+		int want;
+	} rows[] = { { NULL, 0 }, { "0eaa91a0-01", 0 }, { "a/PARTNROFF=1", 0 }, { longest, 0 },
+		{ too_long, -EINVAL }, { "", -EINVAL }, { "a b", -EINVAL },
+		{ "a init=/x", -EINVAL }, { "a\n", -EINVAL }, { "\xff", -EINVAL } };
+
+	memset(longest, 'a', sizeof(longest) - 1);
+	memset(too_long, 'a', sizeof(too_long) - 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct vm_config c = valid();
+
+		c.partuuid = rows[i].uuid;
+		cr_expect(eq(int, config_check(&c, 0, NULL), rows[i].want), "row %u", i);
+	}
+}

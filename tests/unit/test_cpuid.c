@@ -491,3 +491,60 @@ Test(cpuid, the_apic_id_is_set_wherever_it_is_shown)
 		cr_expect(eq(u32, get(&c, 0x8000001e, 0)->ecx, 0));
 	}
 }
+
+static void apply_smt(struct cpuid_table *c, unsigned cpus)
+{
+	struct cpuid_config cfg = { .cpus = cpus, .smt = true, .tsc_khz = 2500000 };
+
+	t_int(cpuid_apply_policy(c, &cfg), 0);
+}
+
+Test(cpuid, with_smt_two_threads_share_a_core_and_its_caches)
+{
+	static const struct {
+		unsigned cpus, threads, core_bits, all_bits;
+	} rows[] = { { 1, 1, 0, 0 }, { 2, 2, 0, 1 }, { 4, 2, 1, 2 }, { 6, 2, 2, 3 },
+		{ 32, 2, 4, 5 } };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		unsigned all = (1U << rows[i].all_bits) - 1, private = rows[i].threads - 1;
+		struct cpuid_table c;
+
+		intel_host(&c);
+		apply_smt(&c, rows[i].cpus);
+		t_uint(get(&c, 0xb, 0)->eax, rows[i].threads - 1); /* bits of the thread's number */
+		t_uint(get(&c, 0xb, 0)->ebx, rows[i].threads);
+		t_uint(get(&c, 0xb, 1)->eax, rows[i].all_bits);
+		t_uint(get(&c, 0xb, 1)->ebx, rows[i].cpus);
+		for (unsigned k = 0; find(&c, 4, k) && (find(&c, 4, k)->eax & 0x1f); k++) {
+			uint32_t eax = get(&c, 4, k)->eax;
+
+			t_uint(eax >> 26, (1U << rows[i].core_bits) - 1);
+			t_uint(eax >> 14 & 0xfff, (eax >> 5 & 7) >= 3 ? all : private);
+		}
+		amd_host(&c);
+		apply_smt(&c, rows[i].cpus);
+		t_uint(get(&c, 0x80000008, 0)->ecx & 0xff, rows[i].cpus - 1);
+		for (unsigned k = 0; k < 4; k++) {
+			uint32_t eax = get(&c, 0x8000001d, k)->eax;
+
+			t_uint(eax >> 14 & 0xfff, (eax >> 5 & 7) >= 3 ? all : private);
+		}
+	}
+}
+
+Test(cpuid, with_smt_the_apic_id_tells_core_and_thread)
+{
+	struct cpuid_table c;
+
+	amd_host(&c);
+	apply_smt(&c, 8);
+	for (unsigned id = 0; id < 8; id++) {
+		cpuid_set_apic_id(&c, id);
+		t_uint(get(&c, 1, 0)->ebx >> 24, id);
+		t_uint(get(&c, 0xb, 0)->edx, id);
+		t_uint(get(&c, 0xb, 1)->edx, id);
+		t_uint(get(&c, 0x8000001e, 0)->eax, id);
+		t_hex(get(&c, 0x8000001e, 0)->ebx, 0x100 | id / 2);
+	}
+}

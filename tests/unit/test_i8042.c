@@ -412,3 +412,29 @@ Test(i8042, ctrl_alt_del_is_sent_whole_or_not_at_all)
 	t_uint(pc.k.count, I8042_QUEUE);
 	i8042_fini(&pc.k);
 }
+
+Test(i8042, what_the_guest_does_is_counted)
+{
+	struct i8042_counters c;
+	struct pc pc;
+
+	setup(&pc);
+	command(&pc, 0xaa);
+	(void)status(&pc);
+	(void)data(&pc);
+	(void)data(&pc); /* nothing is there */
+	command(&pc, 0x99);
+	command(&pc, 0xfe);
+	i8042_get_counters(&pc.k, &c);
+	t_uint(c.writes, 3);
+	t_uint(c.reads, 3);
+	t_uint(c.missed_reads, 1);
+	t_uint(c.errors, 1);
+	t_uint(c.resets, 1);
+	t_uint(c.missed_writes, 0);
+	for (unsigned i = 0; i < I8042_QUEUE + 3; i++)
+		command(&pc, 0x20);
+	i8042_get_counters(&pc.k, &c);
+	t_uint(c.missed_writes, 3);
+	i8042_fini(&pc.k);
+}

@@ -352,3 +352,29 @@ Test(limiter, a_change_at_run_time_fills_what_it_changes_and_leaves_the_rest)
 	t_uint(limiter_take(&l, UINT64_MAX, SEC), 0);
 	t_true(limiter_is_limited(&l)); /* of operations, still */
 }
+
+/* --- what is dropped instead --- */
+
+Test(limiter, some_of_what_is_asked_for_may_be_had)
+{
+	struct bucket b;
+
+	bucket_init(&b, &(struct bucket_config){ .size = 100, .refill_ms = 1000, .burst = 30 }, 0);
+	t_uint(bucket_take_some(&b, 20, 0), 20); /* of the burst */
+	t_uint(bucket_take_some(&b, 60, 0), 60);
+	t_uint(bucket_take_some(&b, 60, 0), 50);
+	t_uint(bucket_take_some(&b, 60, 0), 0);
+	t_uint(bucket_take_some(&b, 60, 100 * MS), 10);
+	t_uint(bucket_take_some(&b, 60, 100 * MS), 0);
+	t_uint(bucket_take_some(&b, UINT64_MAX, 10 * SEC), 100);
+	t_uint(bucket_take_some(&b, 0, 20 * SEC), 0);
+	t_uint(b.debt, 0);
+	bucket_init(&b, &(struct bucket_config){ 0 }, 0);
+	t_uint(bucket_take_some(&b, UINT64_MAX, 0), UINT64_MAX);
+	bucket_init(&b,
+		&(struct bucket_config){ .size = UINT64_MAX, .refill_ms = 1, .burst = UINT64_MAX },
+		0);
+	t_uint(bucket_take_some(&b, UINT64_MAX, 0), UINT64_MAX);
+	t_uint(bucket_take_some(&b, UINT64_MAX, 0), UINT64_MAX);
+	t_uint(bucket_take_some(&b, UINT64_MAX, 0), 0);
+}

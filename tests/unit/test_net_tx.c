@@ -630,3 +630,39 @@ Test(net_tx, a_reset_does_not_refill_the_limiter)
 		t_net_fini(&t);
 	}
 }
+
+/* --- what is counted --- */
+
+Test(net_tx, frames_from_another_address_are_counted_and_sent)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct net_config c = {
+			.id = "net0", .has_mac = true, .mac = { 2, 0, 0, 0, 0, 9 }
+		};
+		const size_t source = NET_HEADER_LEN + NET_MAC_LEN;
+		gpa_t at = T_NET_BUFFERS;
+		struct t_net t;
+		uint8_t frame[256];
+		size_t n;
+
+		t_net_make(&t, l, &c);
+		t_net_start(&t, T_NET_MERGED, T_NET_QUEUE);
+		t_net_offer(&t, 0, at, 100, 1);
+		t_net_kick(&t, NET_QUEUE_TX);
+		t_uint(count_get(&t.dev->counters.spoofed), 1);
+		t_net_offer(&t, 1, at, 100, 2);
+		memcpy(t_net_at(&t, at + source, sizeof(c.mac)), c.mac, sizeof(c.mac));
+		t_net_kick(&t, NET_QUEUE_TX);
+		t_uint(count_get(&t.dev->counters.spoofed), 1);
+		/* Both are on the wire. */
+		for (unsigned i = 0; i < 2; i++)
+			t_int(t_net_leaves(&t, frame, sizeof(frame)), NET_HEADER_LEN + 100);
+		n = (size_t)count_get(&t.dev->counters.way[COUNT_WRITE].took.count);
+		t_uint(n, 2);
+		t_true(count_get(&t.dev->counters.way[COUNT_WRITE].took.max) > 0);
+		t_true(count_get(&t.dev->counters.way[COUNT_WRITE].no_buffer) >= 2);
+		t_uint(count_get(&t.dev->counters.way[COUNT_WRITE].fails), 0);
+		t_net_fini(&t);
+	}
+}

@@ -690,3 +690,32 @@ Test(serial, a_host_that_types_while_a_vcpu_reads_loses_nothing)
 	serial_fini(&u.s);
 	T_NO_LEAKS();
 }
+
+/* --- counters --- */
+
+Test(serial, what_the_guest_does_is_counted)
+{
+	struct serial_counters c;
+	struct uart u;
+
+	start(&u, 0, IER_RX);
+	out(&u, DATA, 'a');
+	out(&u, DATA, 'b');
+	(void)in(&u, DATA); /* nothing is there */
+	(void)type(&u, "x");
+	(void)in(&u, DATA);
+	out(&u, LSR, 0xff);
+	serial_get_counters(&u.s, &c);
+	t_uint(c.writes, 2);
+	t_uint(c.reads, 1);
+	t_uint(c.missed_reads, 1);
+	t_uint(c.missed_writes, 1);
+	t_uint(c.errors, 0);
+	out(&u, MCR, 1 << 4); /* loopback, one byte deep */
+	out(&u, DATA, 'c');
+	out(&u, DATA, 'd');
+	serial_get_counters(&u.s, &c);
+	t_uint(c.errors, 1);
+	t_uint(c.writes, 2);
+	serial_fini(&u.s);
+}
