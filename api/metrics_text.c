@@ -231,7 +231,8 @@ static void put_timeline(FILE *f, const struct timeline *t)
 		const char *name;
 	} spans[] = {
 		{ TIMELINE_PROCESS, TIMELINE_MAIN, "exec" },
-		{ TIMELINE_MAIN, TIMELINE_BUILT, "build" },
+		{ TIMELINE_MAIN, TIMELINE_ASKED, "ask" },
+		{ TIMELINE_ASKED, TIMELINE_BUILT, "build" },
 		{ TIMELINE_BUILT, TIMELINE_ENTERED, "start" },
 		{ TIMELINE_ENTERED, TIMELINE_EXITED, "first_exit" },
 		{ TIMELINE_ENTERED, TIMELINE_KERNEL, "loader" },
@@ -241,6 +242,7 @@ static void put_timeline(FILE *f, const struct timeline *t)
 	static const char *const points[TIMELINE_POINTS] = {
 		[TIMELINE_PROCESS] = "process",
 		[TIMELINE_MAIN] = "main",
+		[TIMELINE_ASKED] = "asked",
 		[TIMELINE_BUILT] = "built",
 		[TIMELINE_ENTERED] = "entered",
 		[TIMELINE_EXITED] = "exited",

@@ -57,8 +57,11 @@ size_t backlog_read(struct backlog *b, uint64_t *at, uint8_t *buf, size_t len, u
 	n = (size_t)MIN((uint64_t)len, b->end - *at);
 	from = *at & (b->size - 1);
 	straight = MIN(n, b->size - from);
-	memcpy(buf, b->buf + from, straight);
-	memcpy(buf + straight, b->buf, n - straight);
+	/* A caller that only asks what is gone has no buffer. */
+	if (n > 0) {
+		memcpy(buf, b->buf + from, straight);
+		memcpy(buf + straight, b->buf, n - straight);
+	}
 	*at += n;
 	if (*at == b->end)
 		b->is_seen = true;

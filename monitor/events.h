@@ -22,7 +22,8 @@ enum { EVENTS_KEPT = 256, EVENT_SUBJECT_MAX = 80, EVENT_TEXT_MAX = 256 };
 
 enum event_kind {
 	EVENT_STATE,       /* text: the new state's name, as instance_state_name() says it */
-	EVENT_BOOT_DONE,   /* the guest's own mark (legacy/post.h); number: us since its start */
+	EVENT_BOOT_DONE,   /* the guest's own mark (legacy/post.h); number: us since the start was
+			    * asked for */
 	EVENT_PANIC,       /* text: the line seen on the console */
 	EVENT_NEEDS_RESET, /* subject: the device's id; text: the rule that its driver broke */
 	EVENT_LIMITER, /* subject: the device's id; number: times it was held back since the last */

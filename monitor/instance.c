@@ -149,7 +149,7 @@ static void on_marked(void *ctx)
 {
 	struct instance *in = ctx;
 	const struct timeline *t = &in->timeline;
-	uint64_t took = t->us[TIMELINE_MARK] - in->start_us;
+	uint64_t took = t->us[TIMELINE_MARK] - t->us[TIMELINE_ASKED];
 	uint64_t took_cpu = cpu_time_us() - in->start_cpu_us;
 
 	/* In these words, because there are programs that wait for them. */
@@ -157,8 +157,7 @@ static void on_marked(void *ctx)
 		log_info("Guest-boot-time = %6llu us %llu ms, %6llu CPU us %llu CPU ms",
 			(unsigned long long)took, (unsigned long long)took / 1000,
 			(unsigned long long)took_cpu, (unsigned long long)took_cpu / 1000);
-	event_emit(&in->events, EVENT_BOOT_DONE, NULL,
-		t->us[TIMELINE_MARK] - t->us[TIMELINE_PROCESS], NULL);
+	event_emit(&in->events, EVENT_BOOT_DONE, NULL, took, NULL);
 }
 
 static void on_news(
@@ -188,6 +187,10 @@ int instance_build(struct instance *in, const struct start_options *options, str
 		return err_set(e, -EINVAL, "no kernel given");
 	if (!options)
 		options = &no_options;
+	/* Of a start that failed before, nothing counts. */
+	atomic_store(&in->timeline.us[TIMELINE_ASKED], 0);
+	timeline_set(&in->timeline, TIMELINE_ASKED);
+	in->start_cpu_us = cpu_time_us();
 	instance_compose(in, options, false, &c);
 	rc = config_check(&c, in->cfg.host_mem, e);
 	if (rc < 0)
@@ -210,8 +213,6 @@ int instance_start(struct instance *in, const struct start_options *options, str
 
 	if (in->state != INSTANCE_NOT_STARTED)
 		return err_set(e, -EPERM, "the machine has been started");
-	in->start_us = timeline_now_us();
-	in->start_cpu_us = cpu_time_us();
 	rc = in->vm ? 0 : instance_build(in, options, e);
 	if (rc < 0)
 		return rc;

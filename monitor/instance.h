@@ -145,8 +145,8 @@ struct instance {
 	struct events events;
 	struct loop *loop;
 	struct console *console;
-	struct vm *vm;                   /* NULL until the start */
-	uint64_t start_us, start_cpu_us; /* when the start was asked for; CPU time of the process */
+	struct vm *vm;         /* NULL until the start */
+	uint64_t start_cpu_us; /* CPU time of the process when the start was asked for */
 	/* private */
 	instance_done_fn *change_done; /* of what is_changing says */
 	void *change_ctx;

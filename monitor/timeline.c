@@ -10,6 +10,7 @@ static const struct {
 } points[TIMELINE_POINTS] = {
 	[TIMELINE_PROCESS] = { "process_us", "process start" },
 	[TIMELINE_MAIN] = { "main_us", "main()" },
+	[TIMELINE_ASKED] = { "asked_us", "start asked for" },
 	[TIMELINE_BUILT] = { "built_us", "VM built" },
 	[TIMELINE_ENTERED] = { "entered_us", "first guest instruction" },
 	[TIMELINE_EXITED] = { "exited_us", "first exit from the guest" },

@@ -285,6 +285,7 @@ Test(metrics_text, the_cold_start_is_points_and_spans)
 	t_metrics_init(&t);
 	timeline_set_at(&t.in.timeline, TIMELINE_PROCESS, 1000000);
 	timeline_set_at(&t.in.timeline, TIMELINE_MAIN, 1000300);
+	timeline_set_at(&t.in.timeline, TIMELINE_ASKED, 1001000);
 	timeline_set_at(&t.in.timeline, TIMELINE_BUILT, 1002000);
 	timeline_set_at(&t.in.timeline, TIMELINE_ENTERED, 1002100);
 	timeline_set_at(&t.in.timeline, TIMELINE_KERNEL, 1003100);
@@ -294,7 +295,8 @@ Test(metrics_text, the_cold_start_is_points_and_spans)
 	t_line(text, "mvm_timeline_seconds{point=\"kernel\"} 0.003100");
 	t_line(text, "mvm_timeline_seconds{point=\"mark\"} 2.000000");
 	t_line(text, "mvm_span_seconds{span=\"exec\"} 0.000300");
-	t_line(text, "mvm_span_seconds{span=\"build\"} 0.001700");
+	t_line(text, "mvm_span_seconds{span=\"ask\"} 0.000700");
+	t_line(text, "mvm_span_seconds{span=\"build\"} 0.001000");
 	t_line(text, "mvm_span_seconds{span=\"start\"} 0.000100");
 	t_line(text, "mvm_span_seconds{span=\"kernel\"} 1.996900");
 	/* Not reached yet. */
