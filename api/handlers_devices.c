@@ -10,6 +10,21 @@
 #define PERFORM     "Failed perform action on device: "
 #define VERIFY      " Please verify the request arguments."
 
+int check_id(const char *id, struct fault *f)
+{
+	size_t len = strlen(id);
+
+	if (len == 0)
+		return fault_set(f, "The ID cannot be empty.");
+	if (strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != len)
+		return fault_set(f, "API Resource IDs can only contain alphanumeric characters and "
+				    "underscores.");
+	if (len > REQUEST_ID_MAX)
+		return fault_set(
+			f, "API Resource IDs can have at most %d characters.", REQUEST_ID_MAX);
+	return 0;
+}
+
 /* --- limits --- */
 
 static void read_bucket(const struct bucket_body *b, struct bucket_config *ret)

@@ -128,21 +128,6 @@ static int unknown_route(const struct http_request *q, const struct segment *fir
 	return fault_set(f, "Invalid request method and/or path: %s %s.", method, shown);
 }
 
-int check_id(const char *id, struct fault *f)
-{
-	size_t len = strlen(id);
-
-	if (len == 0)
-		return fault_set(f, "The ID cannot be empty.");
-	if (strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != len)
-		return fault_set(f, "API Resource IDs can only contain alphanumeric characters and "
-				    "underscores.");
-	if (len > REQUEST_ID_MAX)
-		return fault_set(
-			f, "API Resource IDs can have at most %d characters.", REQUEST_ID_MAX);
-	return 0;
-}
-
 static int take_id(struct request *r, const struct segment *seg, struct fault *f)
 {
 	char id[HTTP_LINE_MAX];

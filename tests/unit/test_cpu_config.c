@@ -4,6 +4,9 @@
 #include "api/handlers.h"
 #include "base/err.h"
 
+#define X4  "xxxx"
+#define X16 X4 X4 X4 X4
+
 TestSuite(cpu_config, .timeout = T_SECONDS);
 
 static struct cpu_body b;
@@ -24,10 +27,7 @@ Test(cpu_config, good_words)
 				{ .name = CPUID_EDX,
 					.bitmap = "0b11111111111111111111111111111111" } } } },
 		.nmsrs = 1,
-		.msr = { { .addr = "266",
-			.bitmap =
-				"0b1xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0"
-				"1" } },
+		.msr = { { .addr = "266", .bitmap = "0b1" X16 X16 X16 X4 X4 X4 "x01" } },
 	};
 	t_int(cpu_config_read(&b, &c, &e), 0);
 	t_uint(c.ncaps, 2);
