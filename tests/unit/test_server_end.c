@@ -234,11 +234,11 @@ static void costly(struct t_server *t, struct call *c)
 	t_answer(c, 204, NULL);
 }
 
-/* Clients that always have a request waiting, for ms; how many were served. */
-static unsigned hammer(struct t_server *t, unsigned ms)
+/* Clients that always have a request waiting, for ms of clock; how many were served. */
+static unsigned hammer(struct t_server *t, clockid_t clock, unsigned ms)
 {
 	static const char request[] = "GET / HTTP/1.1\r\n\r\n";
-	uint64_t end = now_ns() + ms * 1000000ULL;
+	uint64_t end = read_clock(clock) + ms * 1000000ULL;
 	unsigned before;
 	int fd[CLIENTS];
 	char buf[65536];
@@ -246,7 +246,7 @@ static unsigned hammer(struct t_server *t, unsigned ms)
 	for (unsigned i = 0; i < CLIENTS; i++)
 		fd[i] = t_connect(t);
 	before = t->requests;
-	while (now_ns() < end) {
+	while (read_clock(clock) < end) {
 		for (unsigned i = 0; i < CLIENTS; i++) {
 			(void)!send(fd[i], request, sizeof(request) - 1, MSG_NOSIGNAL);
 			(void)!recv(fd[i], buf, sizeof(buf), 0);
@@ -260,21 +260,21 @@ static unsigned hammer(struct t_server *t, unsigned ms)
 
 Test(server_end, beside_a_device_at_work_it_takes_one_per_cent)
 {
-	enum { RUN_MS = 2000 };
-	const unsigned share = RUN_MS * 1000 / COST_US * SHARE_PER_MILLE / 1000;
 	struct t_server t;
 
 	T_EACH_SERVER(&t, NULL)
 	{
+		uint64_t begun = now_ns(), share;
 		unsigned n;
 
 		t.handler = costly;
 		device_start(t.l);
-		n = hammer(&t, RUN_MS);
+		n = hammer(&t, CLOCK_MONOTONIC, 2000);
 		device_stop(t.l);
+		share = (now_ns() - begun) / 1000 / COST_US * SHARE_PER_MILLE / 1000;
 		/* And the burst at the beginning; a host that is busy elsewhere makes it less. */
 		t_true(n <= share + 3);
-		t_true(n >= share / 4);
+		t_true(n >= share / 8);
 		t_true(server_counters(t.s).deferred > 0);
 		/* Never two in one round. */
 		for (unsigned i = 1; i < MIN(n, ARRAY_SIZE(served_at)); i++)
@@ -318,7 +318,8 @@ Test(server_end, alone_it_takes_all_but_yields_in_slices)
 		unsigned n;
 
 		t.handler = costly;
-		n = hammer(&t, 500);
+		/* In time of the CPU: what the host does elsewhere does not count. */
+		n = hammer(&t, CLOCK_THREAD_CPUTIME_ID, 500);
 		t_true(n >= 500000 / COST_US / 4);
 		t_uint(server_counters(t.s).deferred, 0);
 	}
