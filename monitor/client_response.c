@@ -27,7 +27,7 @@ static int on_begin(llhttp_t *parser)
 	return 0;
 }
 
-/* llhttp's words: 0 go on, 2 another protocol begins here. */
+/* llhttp's words: 0 go on, 1 there is no body, 2 another protocol begins here, -1 an error. */
 static int on_head(llhttp_t *parser)
 {
 	struct response *r = of(parser);
@@ -38,10 +38,12 @@ static int on_head(llhttp_t *parser)
 	}
 	/* An "Upgrade:" beside any other status is an offer; what follows is HTTP. */
 	parser->upgrade = 0;
-	if (parser->status_code >= 200) {
-		r->status = parser->status_code;
-		r->has_head = true;
-	}
+	if (parser->status_code < 100)
+		return -1;
+	if (parser->status_code < 200)
+		return 1;
+	r->status = parser->status_code;
+	r->has_head = true;
 	return 0;
 }
 

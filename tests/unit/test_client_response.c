@@ -68,6 +68,9 @@ Test(client_response, an_answer_is_the_same_however_it_is_cut)
 		{ "interim ones before it",
 			"HTTP/1.1 100 \r\n\r\nHTTP/1.1 102 x\r\nA: b\r\n\r\n" OK_HEAD "hello", 200,
 			"hello" },
+		{ "an interim one that claims a body",
+			"HTTP/1.1 102 x\r\nContent-Length: 500\r\n\r\n" OK_HEAD "hello", 200,
+			"hello" },
 		{ "an upgrade that is only offered",
 			"HTTP/1.1 400 \r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: "
 			"1\r\n\r\n.",
@@ -173,6 +176,8 @@ Test(client_response, what_is_no_http_is_refused)
 		"SSH-2.0-OpenSSH\r\n",
 		"HTTP/1.1 abc\r\n\r\n",
 		"HTTP/9.9 200 OK\r\n\r\n",
+		"HTTP/1.1 20 OK\r\n\r\nbody",
+		"HTTP/1.1 0 OK\r\n\r\nbody",
 		"GET / HTTP/1.1\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
