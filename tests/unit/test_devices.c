@@ -379,8 +379,21 @@ Test(devices, slots_come_before_kicks_and_kicks_before_the_first_instruction)
 	t_true(t_kvm_position(KVM_IRQFD) < t_kvm_position(KVM_RUN));
 }
 
-/* Fails step 1, 2, 3... of a machine until one is built. */
-static void fail_each_step(unsigned ndisks, unsigned cpus, int code)
+/* As a machine's user does it who opens files before the start. */
+static void open_disks(void)
+{
+	for (unsigned i = 0; i < config.ndisks; i++) {
+		struct err e = { 0 };
+		struct disk *d = NULL;
+
+		cr_assert(eq(int, disk_open(&config.disk[i], &d, &e), 0), "%s", e.text);
+		config.disk[i].opened = d;
+	}
+}
+
+/* Fails step 1, 2, 3... of a machine until one is built.  opens: what the machine gets is open
+ * already, and the machine's as soon as it is asked for. */
+static void fail_each_step(unsigned ndisks, unsigned cpus, int code, bool opens)
 {
 	unsigned threads = t_count_threads(), fds, step = 0;
 	struct outcome o = { .machine.rc = -1 };
@@ -396,6 +409,8 @@ static void fail_each_step(unsigned ndisks, unsigned cpus, int code)
 		t_kvm.fail_step = ++step;
 		guest_writes = starts;
 		guest_at = 0;
+		if (opens)
+			open_disks();
 		run_machine(&o, LOOP_EPOLL);
 		if (o.machine.rc < 0) {
 			cr_expect(eq(int, o.machine.e.code, o.machine.rc), "step %u", step);
@@ -408,16 +423,21 @@ static void fail_each_step(unsigned ndisks, unsigned cpus, int code)
 		cr_expect(eq(uint, t_count_fds(), fds), "step %u: %s", step, o.machine.e.text);
 	}
 	t_int(o.machine.rc, 0);
-	t_true(step > 30 + 5 * cpus + 4 * ndisks);
+	t_true(step > 30 + 5 * cpus + (opens ? 3 : 4) * ndisks);
 	T_NO_LEAKS();
 }
 
 Test(devices, every_step_of_a_machine_with_disks_that_fails_is_an_error_and_leaves_nothing)
 {
-	fail_each_step(3, 2, ENOMEM);
+	fail_each_step(3, 2, ENOMEM, false);
 }
 
 Test(devices, every_step_of_a_machine_full_of_disks_that_fails_is_an_error_and_leaves_nothing)
 {
-	fail_each_step(CONFIG_DEVICES_MAX, 1, EMFILE);
+	fail_each_step(CONFIG_DEVICES_MAX, 1, EMFILE, false);
+}
+
+Test(devices, every_step_of_a_machine_with_opened_disks_that_fails_closes_them_all)
+{
+	fail_each_step(3, 2, ENOMEM, true);
 }

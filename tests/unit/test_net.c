@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_ids.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -183,6 +185,42 @@ Test(net, what_is_no_tap_is_refused_by_name)
 	t_has(e.text, "is not a tap");
 	t_uint(t_count_fds(), fds);
 	t_true(fcntl(c.tap_fd, F_GETFD) >= 0);
+	T_NO_LEAKS();
+}
+
+/* A tap in memory of its own, as its user opens it before there is a machine; *ret_wire is the
+ * other end. */
+static struct tap *open_tap(int *ret_wire)
+{
+	struct tap *t = calloc(1, sizeof(*t));
+	int pair[2];
+
+	t_int(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	*t = (struct tap){ .fd = pair[0], .tx_fd = dup(pair[0]), .has_uso = true, .name = "tap9" };
+	*ret_wire = pair[1];
+	return t;
+}
+
+Test(net, a_tap_that_is_open_already_is_taken_over_also_by_a_failure)
+{
+	unsigned fds = t_count_fds();
+	struct net_config good = { .id = "lan", .tap = "tap9" }, bad = { .id = "lan", .mtu = 1 };
+	struct virtio_device *dev = NULL;
+	struct err e = { 0 };
+	int wire;
+
+	good.opened = open_tap(&wire);
+	cr_assert(eq(int, net_new(&good, &dev, &e), 0), "%s", e.text);
+	t_uint(t_count_fds(), fds + 3);
+	t_true(dev->offered & BIT(HOST_USO));
+	dev->ops->free(dev);
+	(void)close(wire);
+	t_uint(t_count_fds(), fds);
+	bad.opened = open_tap(&wire);
+	t_int(net_new(&bad, &dev, &e), -EINVAL);
+	(void)close(wire);
+	t_uint(t_count_fds(), fds);
+	tap_free(NULL);
 	T_NO_LEAKS();
 }
 
