@@ -381,3 +381,57 @@ ps_users() {
 	end_serve
 }
 test_case root 'ps verb: machines of other users' ps_users
+
+# --- the example of the README, as it stands there ---
+
+# The first block of its section, with files that are there.
+readme_block() {
+	mkdir -p build/monitor
+	ln -s "$MVM" build/monitor/mvm
+	truncate -s 16M data.img
+	truncate -s 32M larger.img
+	# The blocks are indented; within one there are empty lines.
+	sed -n "/^## Driven through its API/,/^## Measuring/p" "$TESTS/../../README.md" |
+		awk '/^    / { seen = 1; print substr($0, 5) } seen && /^[^ ]/ { exit }' >block
+	grep -q SendCtrlAltDel block || fail "the block: $(cat block)"
+}
+
+readme_ran() {
+	expect_status 0
+	grep -q '"id": *"web".*"state": *"Paused"' out || fail "it was not paused"
+	for text in Running Paused larger.img '"exit"'; do
+		grep -qF "$text" web.events || fail "no event $text: $(cat web.events)"
+	done
+	tail -n 1 web.metrics | grep -qx '# EOF' || fail "the metrics: $(tail web.metrics)"
+	grep -aq "$1" web.console || fail "the console: $(cat web.console)"
+	expect_silence
+}
+
+readme_tiny() {
+	readme_block
+	cp "$GUESTS/echo-irq.elf" vmlinux
+	truncate -s 16M root.ext4
+	# It knows no keys: somebody types what it ends by.
+	(
+		within 20 grep -q SendCtrlAltDel web.log
+		printf q | "$MVM" console --api-sock web.sock
+	) >typed 2>&1 &
+	status=0
+	timeout 60 bash -eu block >out 2>err || status=$?
+	wait
+	readme_ran ready
+}
+test_case any-kvm 'the example of the README, with a tiny guest' readme_tiny
+
+readme_linux() {
+	readme_block
+	cp "$KERNEL/vmlinux" vmlinux
+	cp --sparse=always "$USERLAND/small.ext4" root.ext4
+	# Until somebody presses the keys, or the power button.
+	echo 'head -c 24 /dev/input/event0 >/dev/null' >job
+	/sbin/debugfs -w -R 'write job job' root.ext4 2>/dev/null
+	status=0
+	timeout 100 bash -eu block >out 2>err || status=$?
+	readme_ran 'the guest is up'
+}
+test_case 'linux-kvm userland' 'the example of the README, with Linux' readme_linux
