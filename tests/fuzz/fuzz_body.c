@@ -123,7 +123,7 @@ static void check_object(const struct body *b, const void *decoded)
 	}
 }
 
-/* What jansson takes and we do not is too deep or too much. */
+/* What jansson takes and we do not is too deep or too much, or has a NUL behind it. */
 static void check_refused(const char *text, size_t len, const struct err *e)
 {
 	json_t *whole = json_loadb(text, len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
