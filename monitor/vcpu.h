@@ -74,7 +74,7 @@ struct vcpu_group {
 	unsigned ready;      /* vCPUs that wait for STAGE_GO */
 	struct err error;    /* of the first thread that failed to set up */
 	bool paused;         /* stand still; vcpu_group_pause() */
-	unsigned pauses;   /* how often that was said */
+	unsigned pauses;     /* how often that was said */
 	unsigned standing;   /* vCPUs that do, this time */
 
 	/* Written before the stage that publishes them, const afterwards. */
@@ -130,9 +130,9 @@ MUST_CHECK int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e);
 MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);
 
 /*
- * Makes the vCPUs, g->cpus of them at v, leave the guest: g->standing_post runs on g->loop when all of them stand
- * still, with the accesses finished that they were in the middle of.  One that waits for a device
- * comes when the device is done.  After vcpu_group_go(); the loop's thread.
+ * Makes the vCPUs, g->cpus of them at v, leave the guest: g->standing_post runs on g->loop when all
+ * of them stand still, with the accesses finished that they were in the middle of.  One that waits
+ * for a device comes when the device is done.  After vcpu_group_go(); the loop's thread.
  */
 void vcpu_group_pause(struct vcpu_group *g, const struct vcpu *v);
 
