@@ -264,9 +264,8 @@ int client_call(int fd, const struct client_request *r, unsigned timeout_ms, res
 	void *ctx, struct client_answer *ret, struct err *e)
 {
 	struct exchange x = { .fd = fd, .end = timeout_ms ? now_ms() + timeout_ms : 0 };
-	CLEANUP(freep) char *request = NULL;
-	CLEANUP(freep) char *buf = malloc(CHUNK);
 	struct client_answer answer = { 0 };
+	char *request, *buf = malloc(CHUNK);
 	size_t len = 0;
 	int rc = response_new(body, ctx, &x.response);
 
@@ -278,6 +277,8 @@ int client_call(int fd, const struct client_request *r, unsigned timeout_ms, res
 	if (rc == 0)
 		rc = receive(&x, buf, &answer, e);
 	response_free(x.response);
+	free(request);
+	free(buf);
 	if (rc == 0)
 		*ret = answer;
 	else if (rc == -ETIMEDOUT)

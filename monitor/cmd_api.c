@@ -33,7 +33,7 @@ static const char help[] =
 	"Exit status: 0 the answer is 2xx, 1 it is not (its fault is on stderr) or there is none, "
 	"2 bad usage.\n";
 
-enum { FAULT_MAX = 64 * 1024, FAULT_TEXT_MAX = 2048 };
+enum { FIRST_READ = 64 * 1024, FAULT_MAX = 64 * 1024, FAULT_TEXT_MAX = 2048 };
 
 struct options {
 	bool help;
@@ -78,9 +78,9 @@ static int parse(int argc, char **argv, struct options *o)
 
 /* --- the request's body --- */
 
+/* *ret is malloc'ed, and the caller's also when it fails. */
 static int read_all(int fd, char **ret, size_t *ret_len)
 {
-	CLEANUP(freep) char *buf = NULL;
 	size_t size = 0, len = 0;
 
 	for (;;) {
@@ -89,13 +89,15 @@ static int read_all(int fd, char **ret, size_t *ret_len)
 		if (len == size) {
 			char *larger;
 
-			size = size ? size * 2 : 64 * 1024;
-			larger = len <= CLIENT_BODY_MAX ? realloc(buf, size) : NULL;
+			if (len > CLIENT_BODY_MAX)
+				return -EFBIG;
+			size = size ? size * 2 : FIRST_READ;
+			larger = realloc(*ret, size);
 			if (!larger)
-				return len <= CLIENT_BODY_MAX ? -ENOMEM : -EFBIG;
-			buf = larger;
+				return -ENOMEM;
+			*ret = larger;
 		}
-		n = read(fd, buf + len, size - len);
+		n = read(fd, *ret + len, size - len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -104,12 +106,11 @@ static int read_all(int fd, char **ret, size_t *ret_len)
 			break;
 		len += (size_t)n;
 	}
-	*ret = ptr_take(buf);
 	*ret_len = len;
 	return 0;
 }
 
-/* *ret is malloc'ed, NULL where no body was given. */
+/* *ret is malloc'ed, NULL where no body was given, and the caller's also when it fails. */
 static int read_body(const char *data, char **ret, size_t *ret_len, struct err *e)
 {
 	CLEANUP(fd_closep) int file = -1;
@@ -199,11 +200,12 @@ static int call(const struct options *o, const struct client_request *r, struct 
 int cmd_api(int argc, char **argv)
 {
 	struct output out = { .ends_line = true };
-	CLEANUP(freep) char *body = NULL;
 	struct options o = { 0 };
 	struct err e = { 0 };
 	struct client_request r;
-	size_t len;
+	char *body = NULL;
+	size_t len = 0;
+	int status;
 
 	if (parse(argc, argv, &o) < 0)
 		return EXIT_USAGE;
@@ -214,9 +216,12 @@ int cmd_api(int argc, char **argv)
 	r = (struct client_request){ .method = o.method, .target = o.target };
 	if (client_check_request(&r, &e) < 0 || read_body(o.data, &body, &len, &e) < 0) {
 		log_error("%s", e.text);
+		free(body);
 		return EXIT_USAGE;
 	}
 	r.body = body;
 	r.body_len = len;
-	return call(&o, &r, &out);
+	status = call(&o, &r, &out);
+	free(body);
+	return status;
 }

@@ -9,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -301,14 +300,9 @@ static int print_json(const struct machine *machine, unsigned n)
 
 /* --- the whole --- */
 
-static int list(const struct options *o, const struct ps_list *found)
+static int list(const struct options *o, const struct ps_list *found, struct ps_look *look,
+	struct machine *machine)
 {
-	CLEANUP(freep) struct ps_look *look = calloc(found->n + 1, sizeof(*look));
-	CLEANUP(freep) struct machine *machine = calloc(found->n + 1, sizeof(*machine));
-	int rc = 0;
-
-	if (!look || !machine)
-		return -ENOMEM;
 	for (unsigned i = 0; i < found->n; i++) {
 		look[i].reach = found->machine[i].reach;
 		look[i].uid = found->machine[i].uid;
@@ -320,18 +314,36 @@ static int list(const struct options *o, const struct ps_list *found)
 		machine[i] = (struct machine){ f, &look[i], uptime_of(f), rss_of(f) };
 	}
 	if (o->json)
-		rc = print_json(machine, found->n);
-	else
-		print_table(machine, found->n);
-	return rc < 0 ? -ENOMEM : 0;
+		return print_json(machine, found->n);
+	print_table(machine, found->n);
+	return 0;
+}
+
+static int find_and_list(const struct options *o, struct err *e)
+{
+	struct ps_list found = { 0 };
+	struct machine *machine = NULL;
+	struct ps_look *look = NULL;
+	int rc = ps_find("/proc", o->all, &found, e);
+
+	if (rc < 0)
+		return rc;
+	look = calloc(found.n + 1, sizeof(*look));
+	machine = calloc(found.n + 1, sizeof(*machine));
+	if (!look || !machine)
+		rc = err_sys(e, -ENOMEM, NULL, "cannot list machines");
+	else if (list(o, &found, look, machine) < 0 || fflush(stdout) != 0)
+		rc = err_set(e, -EIO, "cannot write the list");
+	free(look);
+	free(machine);
+	ps_list_fini(&found);
+	return rc;
 }
 
 int cmd_ps(int argc, char **argv)
 {
-	struct ps_list found = { 0 };
 	struct options o = { 0 };
 	struct err e = { 0 };
-	int rc;
 
 	if (parse(argc, argv, &o) < 0)
 		return EXIT_USAGE;
@@ -339,14 +351,7 @@ int cmd_ps(int argc, char **argv)
 		(void)fputs(help, stdout);
 		return 0;
 	}
-	rc = ps_find("/proc", o.all, &found, &e);
-	if (rc == 0) {
-		rc = list(&o, &found);
-		if (rc < 0 || fflush(stdout) != 0)
-			rc = err_set(&e, -EIO, "cannot write the list");
-	}
-	ps_list_fini(&found);
-	if (rc == 0)
+	if (find_and_list(&o, &e) == 0)
 		return 0;
 	log_error("%s", e.text);
 	return EXIT_HOST_FAILED;

@@ -9,7 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "client.h"
 
 enum { CHUNK = 64 * 1024, RETRY_MS = 10 };
@@ -25,13 +24,12 @@ static const char again[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /* One machine that is asked. */
 struct asked {
 	struct ps_look *look;
-	int fd; /* -1: not connected */
-	bool is_waiting;
 	struct response *response;
+	int fd;         /* -1: not connected */
 	unsigned stage; /* whose answer comes next */
-	char *body;     /* of that answer, as far as it has come */
+	bool is_waiting, has_counters;
+	char *body; /* of that answer, as far as it has come */
 	size_t len, size;
-	bool has_counters;
 	double counter[PS_COUNTERS];
 	int64_t counted_ns;
 };
@@ -250,8 +248,9 @@ static void look_batch(struct ps_look *looks, unsigned n, unsigned interval_ms, 
 
 void ps_look(struct ps_look *looks, unsigned n, unsigned interval_ms)
 {
-	CLEANUP(freep) char *buf = malloc(CHUNK);
+	char *buf = malloc(CHUNK);
 
 	for (unsigned i = 0; buf && i < n; i += PS_BATCH)
 		look_batch(looks + i, MIN(n - i, PS_BATCH), interval_ms, buf);
+	free(buf);
 }

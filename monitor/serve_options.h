@@ -36,24 +36,23 @@ enum serve_info {
 /* Strings are borrowed from argv; nothing is to be freed. */
 struct serve_options {
 	enum serve_info info;
+	unsigned api_mode;    /* permission bits of the socket, 0 to 0777; 0600 */
 	const char *api_sock; /* SERVE_DEFAULT_SOCKET when it is not given */
 	bool has_api_sock;    /* it was given: comes before a socket of LISTEN_FDS */
-	unsigned api_mode;    /* permission bits of the socket, 0 to 0777; 0600 */
-	const char *id;       /* 1 to 64 letters, digits, '-' */
-	const char *config_file;
-	bool no_api; /* with config_file only; api_sock is not used then */
+	bool no_api;          /* with config_file only; api_sock is not used then */
 	bool boot_timer;
-	const char *log_path; /* NULL: stdout */
-	enum log_level level; /* LOG_INFO */
-	bool has_level;
-	const char *module; /* prefix of the origins that are logged; NULL: all */
-	bool show_level, show_log_origin;
-	const char *metrics_path;
+	bool has_level, show_level, show_log_origin;
 	bool no_seccomp;
+	const char *id; /* 1 to 64 letters, digits, '-' */
+	const char *config_file;
+	const char *log_path; /* NULL: stdout */
+	const char *module;   /* prefix of the origins that are logged; NULL: all */
+	const char *metrics_path;
+	const char *kvm;                                               /* "/dev/kvm" */
 	uint64_t start_time_us, start_time_cpu_us, parent_cpu_time_us; /* 0: not told */
-	uint64_t body_max; /* bytes of a request's body, 1 to HTTP_BODY_LIMIT_MAX */
+	uint64_t body_max;    /* bytes of a request's body, 1 to HTTP_BODY_LIMIT_MAX */
+	enum log_level level; /* LOG_INFO */
 	enum loop_backend loop;
-	const char *kvm; /* "/dev/kvm" */
 };
 
 /*
