@@ -51,26 +51,26 @@ static int read_file(const char *path, char **ret, size_t *ret_len, struct err *
 
 static int apply_cpu_node(struct api *a, struct doc *d, uint32_t node, struct err *e)
 {
-	struct cpu_body *b CLEANUP(freep) = calloc(1, sizeof(*b));
+	struct cpu_body *b = calloc(1, sizeof(*b));
 	struct fault f = { 0 };
 	int rc;
 
 	if (!b)
 		return err_sys(e, -ENOMEM, NULL, "cannot read the CPU's configuration");
 	rc = body_decode(&body_cpu, d, node, b, e);
-	if (rc < 0) {
+	if (rc < 0)
 		err_prefix(e, "section `cpu-config`");
-		return rc;
-	}
-	rc = apply_cpu(a, b, &f);
-	return rc < 0 ? in_section(e, "cpu-config", &f) : 0;
+	else if (apply_cpu(a, b, &f) < 0)
+		rc = in_section(e, "cpu-config", &f);
+	free(b);
+	return rc;
 }
 
 static int apply_cpu_file(struct api *a, const char *path, struct err *e)
 {
 	char *text CLEANUP(freep) = NULL;
 	struct doc d CLEANUP(doc_fini) = { 0 };
-	size_t len;
+	size_t len = 0;
 	int rc;
 
 	rc = read_file(path, &text, &len, e);
@@ -145,15 +145,12 @@ static int apply_rest(struct api *a, const struct config_body *b, struct err *e)
 	return 0;
 }
 
-int api_apply_config(struct api *a, const char *text, uint64_t len, struct err *e)
+static int apply_text(
+	struct api *a, struct config_body *b, const char *text, size_t len, struct err *e)
 {
-	struct config_body *b CLEANUP(freep) = calloc(1, sizeof(*b));
 	struct doc d CLEANUP(doc_fini) = { 0 };
-	int rc;
+	int rc = doc_read(&d, text, len, e);
 
-	if (!b)
-		return err_sys(e, -ENOMEM, NULL, "cannot read the configuration");
-	rc = doc_read(&d, text, len, e);
 	if (rc == 0)
 		rc = body_decode(&body_config, &d, 0, b, e);
 	if (rc == 0 && doc_has_duplicates(&d))
@@ -165,10 +162,22 @@ int api_apply_config(struct api *a, const char *text, uint64_t len, struct err *
 	return rc == 0 ? apply_rest(a, b, e) : rc;
 }
 
+int api_apply_config(struct api *a, const char *text, uint64_t len, struct err *e)
+{
+	struct config_body *b = calloc(1, sizeof(*b));
+	int rc;
+
+	if (!b)
+		return err_sys(e, -ENOMEM, NULL, "cannot read the configuration");
+	rc = apply_text(a, b, text, len, e);
+	free(b);
+	return rc;
+}
+
 int api_apply_config_file(struct api *a, const char *path, struct err *e)
 {
 	char *text CLEANUP(freep) = NULL;
-	size_t len;
+	size_t len = 0;
 	int rc;
 
 	rc = read_file(path, &text, &len, e);

@@ -20,7 +20,7 @@ enum { FRAMES_MAX = 8, PATH_TEXT_MAX = 128, SHOWN_MAX = 160, EXPECTED_MAX = 320 
 
 /* A container that is being read. */
 struct frame {
-	const struct field *field; /* whose value it is; NULL for the whole */
+	const struct field *field; /* whose value it is */
 	const struct body *body;   /* of an object; NULL for others */
 	uint8_t *out;              /* an object's structure, or what has the array or map */
 	uint32_t node, at;         /* itself, and its next child */
@@ -52,12 +52,12 @@ static void append(char *buf, size_t size, const char *fmt, ...)
 static void path_of(const struct decode *c, const char *name, char buf[PATH_TEXT_MAX])
 {
 	buf[0] = '\0';
-	for (unsigned i = 0; i < c->depth; i++) {
+	for (unsigned i = 1; i < c->depth; i++) {
 		const struct frame *f = &c->frame[i];
 
-		if (f->field && f->body && i > 0 && !c->frame[i - 1].body)
+		if (f->body && !c->frame[i - 1].body)
 			append(buf, PATH_TEXT_MAX, "[%u]", c->frame[i - 1].count - 1);
-		else if (f->field)
+		else
 			append(buf, PATH_TEXT_MAX, "%s%s", buf[0] ? "." : "", f->field->name);
 	}
 	if (name)
@@ -254,8 +254,7 @@ static int push(struct decode *c, uint32_t node, const struct field *field, cons
 	void *out, const char *path)
 {
 	const struct doc_node *n = &c->d->node[node];
-	enum doc_kind wanted =
-		field && !body && field->type == FIELD_ARRAY ? DOC_ARRAY : DOC_OBJECT;
+	enum doc_kind wanted = !body && field->type == FIELD_ARRAY ? DOC_ARRAY : DOC_OBJECT;
 
 	if (n->kind != wanted)
 		return wrong_type(c, n, path, body ? body->name : expected_type(field->type));
@@ -374,7 +373,7 @@ static int end_object(struct decode *c, const struct frame *f)
 
 static void *element(const struct frame *f, size_t size)
 {
-	return f->out + f->field->offset + f->count * size;
+	return f->out + f->field->offset + (size_t)f->count * size;
 }
 
 static int read_pair(struct decode *c, struct frame *f, const struct doc_node *n)
@@ -392,7 +391,7 @@ static int read_pair(struct decode *c, struct frame *f, const struct doc_node *n
 	path_of(c, f->field->name, path);
 	c->depth++;
 	append(path, sizeof(path), ".%s", shown);
-	for (unsigned i = 0; i + 1 < f->count; i++) {
+	for (size_t i = 0; i + 1 < f->count; i++) {
 		if (strcmp(first[2 * i], pair[0]) == 0)
 			return refuse(c, doc_skip_blanks(c->d, n->key_end), path,
 				"duplicate field `%s`", shown);
@@ -438,10 +437,13 @@ static void end_list(struct decode *c, const struct frame *f)
 	c->depth--;
 }
 
+/* Nobody's field. */
+static const struct field whole = { .name = "", .type = FIELD_OBJECT };
+
 int body_decode(const struct body *b, struct doc *d, uint32_t index, void *out, struct err *e)
 {
 	struct decode c = { .d = d, .e = e };
-	int rc = push(&c, index, NULL, b, out, NULL);
+	int rc = push(&c, index, &whole, b, out, NULL);
 
 	while (rc == 0 && c.depth > 0) {
 		struct frame *f = &c.frame[c.depth - 1];

@@ -44,19 +44,18 @@ struct body;
 
 struct field {
 	const char *name;
+	const struct body *body;  /* FIELD_OBJECT, and of FIELD_ARRAY's elements */
+	const char *const *words; /* FIELD_ENUM: NULL at the end */
+	/* FIELD_U8 to FIELD_USIZE: what the handler accepts; both 0: all that the type has.  For
+	 * the document: faults of the range are the handler's. */
+	uint64_t min, max;
 	enum field_type type;
 	enum field_need need;
 	uint32_t offset;       /* in the structure */
 	uint32_t count_offset; /* FIELD_ARRAY, FIELD_MAP: unsigned, how many there are */
 	uint32_t limit;        /* likewise: how many there may be */
-	/* FIELD_ENUM: NULL at the end. */
-	const char *const *words;
-	bool is_case_free; /* FIELD_ENUM: capital letters do not count */
+	bool is_case_free;     /* FIELD_ENUM: capital letters do not count */
 	bool is_deprecated;
-	const struct body *body;
-	/* FIELD_U8 to FIELD_USIZE: what the handler accepts; both 0: all that the type has.  For
-	 * the document: faults of the range are the handler's. */
-	uint64_t min, max;
 };
 
 enum { BODY_FIELDS_MAX = 16 };
