@@ -40,17 +40,29 @@ ssize_t connection_receive(struct connection *c)
 	do {
 		n = recv(c->fd, c->server->buf, sizeof(c->server->buf), MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
+	/* A short read proves nothing: the end of all may be behind it, and that was told already.
+	 */
+	c->is_readable = n > 0;
 	return n < 0 ? -errno : n;
+}
+
+bool connection_has_gone(const struct connection *c)
+{
+	struct pollfd p = { .fd = c->fd };
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
 }
 
 /* How many bytes were taken, or -errno. */
 static ssize_t send_parts(struct connection *c, struct iovec *part, unsigned n)
 {
+	enum { FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL };
 	struct msghdr msg = { .msg_iov = part, .msg_iovlen = n };
 	ssize_t sent;
 
 	do {
-		sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent = n == 1 ? send(c->fd, part->iov_base, part->iov_len, FLAGS)
+			      : sendmsg(c->fd, &msg, FLAGS);
 	} while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		return errno == EAGAIN ? 0 : -errno;
@@ -106,7 +118,7 @@ void connection_set_deadline(struct connection *c, unsigned ms)
 	server_tick_at(c->server, c->deadline_ns);
 }
 
-/* --- polling --- */
+/* --- what the loop looks for --- */
 
 static int wanted_events(const struct connection *c)
 {
@@ -121,28 +133,82 @@ static int wanted_events(const struct connection *c)
 	return POLL_NOTHING;
 }
 
-void connection_settle(struct connection *c)
+/* False as long as something else than the wanted op is pending. */
+static bool is_free_for(struct connection *c, const struct loop_op *wanted, int events)
 {
-	int events = wanted_events(c);
+	struct loop_op *op = loop_op_is_pending(&c->watch) ? &c->watch : &c->poll;
 
-	if (c->state == CONNECTION_CLOSED || c->work.queued)
-		return;
-	if (loop_op_is_pending(&c->poll)) {
-		if (events != (int)c->poll.events && !c->is_cancelled) {
-			c->is_cancelled = true;
-			loop_cancel(c->server->loop, &c->poll);
-		}
-		return;
+	if (!loop_op_is_pending(op))
+		return true;
+	if ((op != wanted || (op == &c->poll && (int)op->events != events)) && !c->is_cancelled) {
+		c->is_cancelled = true;
+		loop_cancel(c->server->loop, op);
 	}
-	if (c->half_closed && (c->state == CONNECTION_SEND || c->state == CONNECTION_STREAM)) {
+	return false;
+}
+
+static void settle_input(struct connection *c)
+{
+	if (c->is_readable)
+		connection_queue(c);
+	else if (is_free_for(c, &c->watch, POLLIN))
+		loop_watch(c->server->loop, &c->watch, c->fd);
+}
+
+static void settle_poll(struct connection *c, int events)
+{
+	if (!is_free_for(c, &c->poll, events))
+		return;
+	if (c->half_closed) {
 		c->retry_ns =
 			c->server->now_ns + (c->out.buf ? RETRY_MS : RETRY_IDLE_MS) * MS_IN_NS;
 		server_tick_at(c->server, c->retry_ns);
 		return;
 	}
+	loop_poll(c->server->loop, &c->poll, c->fd, (uint32_t)events);
+}
+
+void connection_settle(struct connection *c)
+{
+	int events = wanted_events(c);
+
+	if (events == POLL_NOTHING || c->work.queued)
+		return;
+	if (events == POLLIN)
+		settle_input(c);
+	else
+		settle_poll(c, events);
+}
+
+/* An op that is not pending any more; false when there is nothing to look at. */
+static bool has_ended(struct connection *c, int res)
+{
+	bool was_cancelled = c->is_cancelled && res == -ECANCELED;
+
 	c->is_cancelled = false;
-	if (events != POLL_NOTHING)
-		loop_poll(c->server->loop, &c->poll, c->fd, (uint32_t)events);
+	if (c->state == CONNECTION_CLOSED)
+		loop_defer(c->server->loop, &c->server->reap);
+	else if (was_cancelled)
+		connection_settle(c);
+	else if (res < 0)
+		connection_close(c);
+	else
+		return true;
+	return false;
+}
+
+static void on_watch(struct loop_op *op, int res)
+{
+	struct connection *c = container_of(op, struct connection, watch);
+
+	c->server->own++;
+	if (!loop_op_is_pending(op)) {
+		(void)has_ended(c, res);
+		return;
+	}
+	c->is_readable = true;
+	if (wanted_events(c) == POLLIN)
+		connection_queue(c);
 }
 
 static void on_poll(struct loop_op *op, int res)
@@ -150,21 +216,11 @@ static void on_poll(struct loop_op *op, int res)
 	struct connection *c = container_of(op, struct connection, poll);
 
 	c->server->own++;
-	if (c->state == CONNECTION_CLOSED) {
-		loop_defer(c->server->loop, &c->server->reap);
+	if (!has_ended(c, res))
 		return;
-	}
-	if (c->is_cancelled && res == -ECANCELED) {
-		c->is_cancelled = false;
-		connection_settle(c);
-		return;
-	}
-	c->is_cancelled = false;
-	if (res < 0) {
-		connection_close(c);
-		return;
-	}
-	c->ready |= (uint32_t)res;
+	c->is_readable |= (res & POLLIN) != 0;
+	c->has_gone |= (res & (POLLHUP | POLLERR)) != 0;
+	c->half_closed |= (res & POLLRDHUP) != 0 && !(res & POLLIN);
 	connection_queue(c);
 }
 
@@ -206,12 +262,19 @@ static void after_send(struct connection *c)
 
 void connection_answer(struct connection *c, const struct http_head *head, const char *body)
 {
-	char text[HTTP_HEAD_MAX];
-	struct iovec part[2] = { { text, http_format_head(head, text) },
-		{ (char *)(uintptr_t)body, body ? head->body_len : 0 } };
+	char *text = c->server->buf;
+	size_t len = http_format_head(head, text), body_len = body ? head->body_len : 0;
+	struct iovec part[2] = { { text, len }, { (char *)(uintptr_t)body, body_len } };
 
 	c->closes = head->closes;
-	if (connection_send(c, part, 2))
+	/* What is small is cheaper to copy than to tell of. */
+	if (body_len <= SERVER_BUFFER - HTTP_HEAD_MAX) {
+		if (body_len > 0)
+			memcpy(text + len, body, body_len);
+		part[0].iov_len += body_len;
+		part[1].iov_len = 0;
+	}
+	if (connection_send(c, part, part[1].iov_len > 0 ? 2 : 1))
 		after_send(c);
 	else
 		connection_close(c);
@@ -326,7 +389,6 @@ void connection_run(struct work *w)
 	switch (c->state) {
 	case CONNECTION_READ: read_request(c); break;
 	case CONNECTION_SEND:
-		c->half_closed |= (c->ready & POLLRDHUP) != 0;
 		if (connection_flush(c))
 			after_send(c);
 		else
@@ -341,7 +403,6 @@ void connection_run(struct work *w)
 	case CONNECTION_CALL: break;
 	case CONNECTION_CLOSED: loop_defer(c->server->loop, &c->server->reap); break;
 	}
-	c->ready = 0;
 	connection_settle(c);
 }
 
@@ -383,6 +444,7 @@ void connection_new(struct server *s, int fd, bool is_refused)
 	c->work.run = connection_run;
 	c->server = s;
 	c->fd = fd;
+	c->watch.done = on_watch;
 	c->poll.done = on_poll;
 	c->is_refused = is_refused;
 	link_to(c, &s->live);
@@ -392,6 +454,7 @@ void connection_new(struct server *s, int fd, bool is_refused)
 		connection_settle(c);
 	} else {
 		/* The first request is often there already. */
+		c->is_readable = true;
 		connection_queue(c);
 	}
 }
@@ -405,8 +468,10 @@ void connection_close(struct connection *c)
 	c->state = CONNECTION_CLOSED;
 	/* The client sees it now; a descriptor that is polled is not closed. */
 	(void)shutdown(c->fd, SHUT_RDWR);
-	if (loop_op_is_pending(&c->poll) && !c->is_cancelled)
+	if (!c->is_cancelled) {
+		loop_cancel(s->loop, &c->watch);
 		loop_cancel(s->loop, &c->poll);
+	}
 	if (c->call) {
 		c->call->connection = NULL;
 		c->call->parser = ptr_take(c->parser);
@@ -424,7 +489,7 @@ void connection_reap(struct connection *c)
 		c->is_stream = false;
 		c->stream.ops->closed(c->stream.ctx);
 	}
-	if (c->work.queued || loop_op_is_pending(&c->poll))
+	if (c->work.queued || loop_op_is_pending(&c->poll) || loop_op_is_pending(&c->watch))
 		return;
 	unlink_from(c);
 	pending_drop(&c->in);
@@ -439,10 +504,8 @@ void connection_tick(struct connection *c)
 	struct server *s = c->server;
 
 	if (c->retry_ns > 0 && c->retry_ns <= s->now_ns) {
-		struct pollfd p = { .fd = c->fd };
-
 		c->retry_ns = 0;
-		if (poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR)) {
+		if (connection_has_gone(c)) {
 			connection_close(c);
 			return;
 		}

@@ -2,9 +2,13 @@
  * What the files of the server share: connections and how they get their turn.  Only for server.c,
  * connection.c, call.c and stream.c; server.h is for everybody else.
  *
- *     poll says ready --> server_queue() --> end of the round --> connection_run()
+ *     loop says ready --> server_queue() --> end of the round --> connection_run()
  *                                                                      |
- *                             loop_poll() <-- connection_settle() <----+
+ *               loop_watch(), loop_poll() <-- connection_settle() <----+
+ *
+ * Input is watched: what has come is told once, and stays known (is_readable) until a read finds
+ * nothing.  A client whose next request is there by then costs the loop nothing at all.  For
+ * anything else than input, a client that does not read foremost, the watch makes way for a poll.
  *
  * All work is done by connection_run(), one piece at a time, so that nothing is entered from inside
  * itself and the server's share of the loop has one place.  A connection that is closed is freed
@@ -68,11 +72,13 @@ struct connection {
 	struct work work;
 	struct server *server;
 	struct connection *next, **link; /* in one of the server's lists; link: what points here */
-	struct loop_op poll;
+	struct loop_op watch, poll;      /* at most one of them is pending */
 	int fd;
 	enum connection_state state;
 	bool is_stream, is_refused;
-	bool is_cancelled; /* the poll that is pending, because another one is wanted */
+	bool is_cancelled; /* what is pending, because the other or nothing is wanted */
+	bool is_readable;  /* there may be more to read */
+	bool has_gone;     /* polled: nobody will read what is sent */
 	bool closes;       /* after the answer */
 	bool lingers;      /* after the answer, and then closes */
 	/*
@@ -80,7 +86,6 @@ struct connection {
 	 * whatever it is asked for; such a connection is looked at every RETRY_MS instead.
 	 */
 	bool half_closed;
-	uint32_t ready;                 /* what was polled and not yet looked at */
 	uint64_t deadline_ns, retry_ns; /* 0: none */
 	struct http_parser *parser;     /* NULL when it is refused */
 	struct call *call;              /* in CONNECTION_CALL */
@@ -134,7 +139,7 @@ void connection_new(struct server *s, int fd, bool is_refused);
 
 void connection_run(struct work *w);
 
-/* Polls for what the state waits for. */
+/* Makes the loop look for what the state waits for. */
 void connection_settle(struct connection *c);
 
 /* The client is no longer served; the memory stays until connection_reap(). */
@@ -165,6 +170,9 @@ MUST_CHECK bool pending_keep(struct pending *p, const char *buf, size_t len);
 void pending_drop(struct pending *p);
 
 void connection_set_deadline(struct connection *c, unsigned ms);
+
+/* Whether the client has closed its end, and not only its sending side. */
+bool connection_has_gone(const struct connection *c);
 
 /* Reads up to SERVER_BUFFER bytes into the server's buffer: how many, 0 at the end, -EAGAIN, or
  * another -errno. */

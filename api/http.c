@@ -191,8 +191,8 @@ static int on_headers(llhttp_t *grammar)
 	if (grammar->http_major != 1 || grammar->http_minor > 1)
 		return fail(p, "Unsupported HTTP version.");
 	r->method = method_of(grammar->method);
-	(void)snprintf(
-		r->method_text, sizeof(r->method_text), "%s", llhttp_method_name(grammar->method));
+	(void)stpncpy(
+		r->method_text, llhttp_method_name(grammar->method), sizeof(r->method_text) - 1);
 	r->is_http10 = grammar->http_minor == 0;
 	r->keep_alive = llhttp_should_keep_alive(grammar);
 	if (!(grammar->flags & F_CONNECTION_UPGRADE) || r->is_http10)

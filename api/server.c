@@ -79,7 +79,8 @@ static void run_one(struct server *s)
 	w->run(w);
 	s->is_working = false;
 	end_charge(s);
-	s->now_ns = clock_ns(CLOCK_MONOTONIC);
+	if (s->first)
+		s->now_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
 /* At the end of a round.  What is queued meanwhile has its turn in the same round only while nobody

@@ -81,7 +81,7 @@ static void receive(struct connection *c)
 	}
 	if (n == 0) {
 		c->half_closed = true;
-		if (c->ready & POLLHUP)
+		if (connection_has_gone(c))
 			connection_close(c);
 		return;
 	}
@@ -149,21 +149,19 @@ static void take_input(struct connection *c)
 		return;
 	if (c->in.buf)
 		push_kept(c);
-	else if (c->ready & POLLIN)
+	else if (c->is_readable)
 		receive(c);
 }
 
 void stream_run(struct connection *c)
 {
 	struct stream *s = &c->stream;
-	bool has_input = s->is_raw && c->ready & POLLIN;
 
 	/* The last bytes of a client that has gone are taken first. */
-	if (c->ready & (POLLERR | POLLHUP) && !has_input) {
+	if (c->has_gone && !(s->is_raw && s->wants_push && c->is_readable)) {
 		connection_close(c);
 		return;
 	}
-	c->half_closed |= (c->ready & POLLRDHUP) && !has_input;
 	take_input(c);
 	if (c->state != CONNECTION_STREAM)
 		return;

@@ -112,6 +112,10 @@ void loop_poll(struct loop *l, struct loop_op *op, int fd, uint32_t events);
  * Every time that the eventfd is signalled: done is called with res 0 and the op stays with the
  * loop, until loop_cancel().  Signals that come close together may be seen as one.  The counter is
  * not read: nobody else may do that, nor write so much that it fills up.
+ *
+ * A stream socket may be watched as well: done is called when more has come, the end and errors
+ * included, and when there is something at the beginning.  It is told once; the owner reads until
+ * -EAGAIN.
  */
 void loop_watch(struct loop *l, struct loop_op *op, int eventfd);
 
