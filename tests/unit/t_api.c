@@ -104,7 +104,7 @@ void t_api_fini(struct t_api *t)
 	instance_free(t->in);
 }
 
-void t_api_start(struct t_api *t)
+void t_api_boot(struct t_api *t)
 {
 	static struct t_file file;
 	static char kernel[64];
@@ -116,6 +116,11 @@ void t_api_start(struct t_api *t)
 	t_true(t_file_open(&file, kernel) >= 0);
 	(void)snprintf(body, sizeof(body), "{\"kernel_image_path\":\"%s\"}", kernel);
 	t_int(t_api(t, "PUT", "/boot-source", body), 204);
+}
+
+void t_api_start(struct t_api *t)
+{
+	t_api_boot(t);
 	t_int(t_api(t, "PUT", "/actions", "{\"action_type\":\"InstanceStart\"}"), 204);
 	t_int(t->in->state, INSTANCE_RUNNING);
 }

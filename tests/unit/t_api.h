@@ -63,6 +63,7 @@ const char *t_fault(void);
 bool t_is_deprecated(void);
 
 /* Starts and ends the machine.  The guest waits, unless t_kvm.on_run says what it does. */
+void t_api_boot(struct t_api *t); /* only the kernel */
 void t_api_start(struct t_api *t);
 void t_api_end(struct t_api *t);
 

@@ -1,99 +1,20 @@
 /*
- * The contract in its own words: requests with the whole answer, status and texts, in each state of
- * a machine.
+ * The contract in its own words, before the start: requests with the whole answer, status and
+ * texts.
  */
 #include "t.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-
-#include "t_api.h"
+#include "t_contract.h"
 
 static void setup(void);
 
 TestSuite(contract, .timeout = 2 * T_SECONDS, .init = setup);
 
-static struct t_api t;
-static char folder[] = "/tmp/mvm-test-XXXXXX";
-
-static void make_file(const char *name, off_t bytes)
-{
-	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	t_true(fd >= 0);
-	t_int(ftruncate(fd, bytes), 0);
-	(void)close(fd);
-}
-
-/* Names in rows are those of this folder. */
 static void setup(void)
 {
 	t_quiet();
-	t_true(mkdtemp(folder) != NULL);
-	t_int(chdir(folder), 0);
-	make_file("disk", 4096);
-	make_file("other", 8192);
-	make_file("kernel", 0);
-	t_int(mkfifo("fifo", 0600), 0);
+	t_folder();
 }
-
-static void done(void)
-{
-	char command[64];
-
-	(void)snprintf(command, sizeof(command), "rm -r %s", folder);
-	t_int(system(command), 0);
-}
-
-/*
- * "METHOD target body": body is what follows the second blank, if there is one.  text is the fault,
- * or the body of another answer; NULL: whatever it is.
- */
-struct row {
-	const char *request;
-	int status;
-	const char *text;
-	bool is_deprecated;
-};
-
-static int ask(const char *request)
-{
-	char method[16] = "", target[1024] = "";
-	const char *blank = strchr(request, ' '), *body;
-
-	t_true(blank != NULL);
-	body = strchr(blank + 1, ' ');
-	(void)snprintf(method, sizeof(method), "%.*s", (int)(blank - request), request);
-	(void)snprintf(target, sizeof(target), "%.*s",
-		(int)(body ? (size_t)(body - blank - 1) : strlen(blank + 1)), blank + 1);
-	return t_api(&t, method, target, body ? body + 1 : NULL);
-}
-
-/* One after the other, on the same machine. */
-static void run(const struct row *row, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++, row++) {
-		int status = ask(row->request);
-		const char *text = status == 400 ? t_fault() : t_body();
-
-		cr_expect(eq(int, status, row->status), "'%s': %s", row->request, text);
-		if (row->text)
-			cr_expect(eq(int, strcmp(text, row->text), 0),
-				"'%s':\n got \"%s\"\nwant \"%s\"", row->request, text, row->text);
-		t_row_int(row->request, t_is_deprecated(), row->is_deprecated);
-	}
-	(void)printf("# %u rows\n", n);
-	(void)fflush(stdout);
-}
-
-#define RUN(rows) run(rows, ARRAY_SIZE(rows))
-#define JSON      "An error occurred when deserializing the json body of a request: "
-#define BEFORE    "The requested operation is not supported before starting the microVM."
-#define AFTER     "The requested operation is not supported after starting the microVM."
-#define BAD_ID    "API Resource IDs can only contain alphanumeric characters and underscores."
-#define ID_64     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 /* --- paths and bodies --- */
 
@@ -132,10 +53,8 @@ Test(contract, paths)
 	t_api_init(&t);
 	RUN(rows);
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
-
-#define DRIVE(id) "{\"drive_id\":\"" id "\",\"is_root_device\":false,\"path_on_host\":\"disk\"}"
 
 Test(contract, ids)
 {
@@ -171,7 +90,7 @@ Test(contract, ids)
 	t_api_init(&t);
 	RUN(rows);
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
 
 Test(contract, bodies)
@@ -206,7 +125,7 @@ Test(contract, bodies)
 	RUN(rows);
 	t_false(t.in->is_boot_path);
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
 
 /* --- before the start --- */
@@ -217,10 +136,6 @@ Test(contract, bodies)
 #define MEMORY                                                                                     \
 	"Machine config error: The memory size (MiB) is either 0, or not a multiple of the "       \
 	"configured page size."
-#define MACHINE(cpus, mem, smt, dirty, pages)                                                      \
-	"{\"vcpu_count\":" cpus ",\"mem_size_mib\":" mem ",\"smt\":" smt                           \
-	",\"track_dirty_pages\":" dirty ",\"huge_pages\":\"" pages "\"}"
-
 Test(contract, machine)
 {
 	static const struct row rows[] = {
@@ -267,7 +182,7 @@ Test(contract, machine)
 	RUN(rows);
 	t_uint(t.api.counters.deprecated, 3);
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
 
 Test(contract, boot_source)
@@ -311,7 +226,7 @@ Test(contract, boot_source)
 	t_int(ask("PUT /boot-source {\"kernel_image_path\":\"kernel\",\"boot_args\":\"\"}"), 204);
 	t_str(t.in->boot.cmdline, "");
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
 
 #define NO_BACKEND                                                                                 \
@@ -362,7 +277,7 @@ Test(contract, drives)
 		400);
 	t_has(t_fault(), "Drive config error: Unable to create the virtio block device: ");
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
 
 Test(contract, network_interfaces)
@@ -404,7 +319,7 @@ Test(contract, network_interfaces)
 	RUN(rows);
 	t_true(t.in->is_boot_path);
 	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
 
 Test(contract, logger_metrics_serial_and_cpu)
@@ -451,181 +366,5 @@ Test(contract, logger_metrics_serial_and_cpu)
 	/* None of these is in the way of a snapshot. */
 	t_false(t.in->is_boot_path);
 	t_api_fini(&t);
-	done();
-}
-
-Test(contract, actions_before_the_start)
-{
-	static const struct row rows[] = {
-		{ "PUT /actions {\"action_type\":\"InstanceStart\"}", 400,
-			"Start microvm error: Cannot start microvm without kernel "
-			"configuration." },
-		{ "PUT /actions {\"action_type\":\"FlushMetrics\"}", 400, BEFORE },
-		{ "PUT /actions {\"action_type\":\"SendCtrlAltDel\"}", 400, BEFORE },
-		{ "PUT /actions {\"action_type\":\"Explode\"}", 400,
-			JSON "unknown variant `Explode`, expected one of `InstanceStart`, "
-			     "`FlushMetrics`, `SendCtrlAltDel` at line 1 column 24. Field: "
-			     "`action_type`." },
-		{ "PATCH /vm {\"state\":\"Paused\"}", 400, BEFORE },
-		/* A start that fails can be mended. */
-		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\"}", 204, "" },
-		{ "PUT /actions {\"action_type\":\"InstanceStart\"}", 400 },
-	};
-
-	t_api_init(&t);
-	RUN(rows);
-	t_has(t_fault(), "Start microvm error: ");
-	t_api_start(&t);
-	t_api_fini(&t);
-	done();
-}
-
-/* --- snapshots --- */
-
-#define LOAD         "PUT /snapshot/load {\"snapshot_path\":\"s\""
-#define FILE_BACKEND ",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"m\"}"
-
-Test(contract, loading_a_snapshot)
-{
-	static const struct row rows[] = {
-		{ LOAD "}", 400,
-			"missing field: either `mem_backend` or `mem_file_path` is required" },
-		{ LOAD FILE_BACKEND ",\"mem_file_path\":\"m\"}", 400,
-			"too many fields: either `mem_backend` or `mem_file_path` exclusively is "
-			"required",
-			true },
-		{ LOAD FILE_BACKEND "}", 400,
-			"Load snapshot error: This version cannot load snapshots yet." },
-		{ LOAD ",\"mem_file_path\":\"m\"}", 400,
-			"Load snapshot error: This version cannot load snapshots yet.", true },
-		{ LOAD FILE_BACKEND ",\"enable_diff_snapshots\":false}", 400,
-			"Load snapshot error: This version cannot load snapshots yet.", true },
-		{ LOAD FILE_BACKEND ",\"resume_vm\":true,\"track_dirty_pages\":true,"
-				    "\"clock_realtime\":true,\"huge_pages\":\"Snapshot\","
-				    "\"vsock_override\":null,\"network_overrides\":[{\"iface_id\":"
-				    "\"e\",\"host_dev_name\":\"t\"}]}",
-			400, "Load snapshot error: This version cannot load snapshots yet." },
-		{ LOAD FILE_BACKEND ",\"vsock_override\":{\"uds_path\":\"v\"}}", 400,
-			"Load snapshot error: This monitor has no vsock device (field "
-			"`vsock_override`)." },
-		{ "PUT /snapshot/load {}", 400,
-			JSON "missing field `snapshot_path` at line 1 column 2." },
-		{ "PUT /snapshot/create {\"snapshot_path\":\"s\",\"mem_file_path\":\"m\"}", 400,
-			BEFORE },
-		/* Even a request that fails describes something. */
-		{ "PUT /boot-source {\"kernel_image_path\":\"missing\"}", 400 },
-		{ LOAD FILE_BACKEND "}", 400,
-			"Load snapshot error: Loading a microVM snapshot not allowed after "
-			"configuring boot-specific resources." },
-	};
-
-	t_api_init(&t);
-	RUN(rows);
-	t_uint(t.api.counters.deprecated, 3);
-	t_api_fini(&t);
-	done();
-}
-
-/* --- while it runs --- */
-
-#define PATCHED                                                                                    \
-	"Drive config error: Unable to patch the block device: Failed perform action on device: "
-
-Test(contract, machine_that_runs)
-{
-	static const struct row rows[] = {
-		{ "PUT /actions {\"action_type\":\"InstanceStart\"}", 400, AFTER },
-		{ "PUT /actions {\"action_type\":\"FlushMetrics\"}", 204, "" },
-		{ "PUT /actions {\"action_type\":\"SendCtrlAltDel\"}", 204, "" },
-		{ "PUT /machine-config {\"vcpu_count\":1,\"mem_size_mib\":128}", 400, AFTER },
-		{ "PUT /boot-source {\"kernel_image_path\":\"kernel\"}", 400, AFTER },
-		/* The phase is looked at when the body is known to be right. */
-		{ "PUT /boot-source {}", 400,
-			JSON "missing field `kernel_image_path` at line 1 column 2." },
-		{ "PUT /logger {}", 400, AFTER },
-		{ "PUT /metrics {\"metrics_path\":\"m\"}", 400, AFTER },
-		{ "PUT /drives/n " DRIVE("n"), 400,
-			"PCI manager error: PCI is not enabled. " AFTER },
-		{ "DELETE /drives/d", 400, "PCI manager error: PCI is not enabled." },
-		{ "DELETE /network-interfaces/d", 400, "PCI manager error: PCI is not enabled." },
-		{ "PATCH /drives/x {\"drive_id\":\"x\",\"path_on_host\":\"disk\"}", 400,
-			PATCHED "Device not found Please verify the request arguments." },
-		{ "PATCH /drives/d {\"drive_id\":\"d\"}", 400,
-			PATCHED "Running method expected different backend. Please verify the "
-				"request arguments." },
-		{ "PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"missing\"}", 400,
-			PATCHED
-			"Virtio backend error: Error manipulating the backing file: No such "
-			"file or directory (os error 2) missing Please verify the request "
-			"arguments." },
-		{ "PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"other\"}", 204, "" },
-		{ "PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"other\"}", 204, "" },
-		{ "PATCH /drives/d {\"drive_id\":\"d\",\"rate_limiter\":{\"ops\":{\"size\":5,"
-		  "\"refill_time\":6,\"one_time_burst\":7}}}",
-			204, "" },
-		{ "PATCH /network-interfaces/x {\"iface_id\":\"x\"}", 400,
-			"Network config error: Failed perform action on device: Device not "
-			"found" },
-		{ "PUT /snapshot/create {\"snapshot_path\":\"s\",\"mem_file_path\":\"m\"}", 400,
-			"Create snapshot error: Cannot save the microVM state: Operation not "
-			"allowed: save/restore unavailable while running" },
-		{ LOAD FILE_BACKEND "}", 400, AFTER },
-		{ "PATCH /vm {\"state\":\"Resumed\"}", 204, "" },
-		{ "PATCH /vm {\"state\":\"Paused\"}", 204, "" },
-		{ "PATCH /vm {\"state\":\"Paused\"}", 204, "" },
-		{ "GET /", 200,
-			"{\"id\":\"test-1\",\"state\":\"Paused\",\"vmm_version\":\"1.17.0\","
-			"\"app_name\":\"Firecracker\"}" },
-		{ "PUT /snapshot/create {\"snapshot_path\":\"s\",\"mem_file_path\":\"m\"}", 400,
-			"Create snapshot error: This version cannot write snapshots yet." },
-		{ "PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"disk\"}", 204, "" },
-		{ "PATCH /vm {\"state\":\"Resumed\"}", 204, "" },
-	};
-
-	t_api_init(&t);
-	t_int(ask("PUT /drives/d " DRIVE("d")), 204);
-	t_api_start(&t);
-	RUN(rows);
-	t_int(ask("GET /vm/config"), 200);
-	t_has(t_body(), "\"path_on_host\":\"disk\",\"rate_limiter\":{\"bandwidth\":null,\"ops\":"
-			"{\"size\":5,\"one_time_burst\":7,\"refill_time\":6}}");
-	t_api_end(&t);
-	t_int(ask("PUT /actions {\"action_type\":\"InstanceStart\"}"), 400);
-	t_str(t_fault(), "The requested operation is not supported after the end of the microVM.");
-	t_api_fini(&t);
-	done();
-}
-
-Test(contract, whole_configuration)
-{
-	static const char before[] =
-		"{\"balloon\":null,\"boot-source\":null,\"cpu-config\":null,\"drives\":[],"
-		"\"entropy\":null,\"logger\":null,\"machine-config\":" MACHINE("1", "128", "false",
-			"false", "None") ",\"memory-hotplug\":null,\"metrics\":"
-					 "null,\"mmds-config\":null,"
-					 "\"network-interfaces\":[],\"pmem\":[],"
-					 "\"vsock\":null}";
-	static const char after[] =
-		"\"boot-source\":{\"kernel_image_path\":\"kernel\",\"initrd_path\":null,"
-		"\"boot_args\":null},\"cpu-config\":null,\"drives\":[{\"drive_id\":\"d\","
-		"\"partuuid\":null,\"is_root_device\":false,\"cache_type\":\"Unsafe\","
-		"\"is_read_only\":false,\"path_on_host\":\"disk\",\"rate_limiter\":null,"
-		"\"io_engine\":\"Sync\",\"socket\":null},{\"drive_id\":\"e\",\"partuuid\":\"p\","
-		"\"is_root_device\":true,\"cache_type\":\"Writeback\",\"is_read_only\":true,"
-		"\"path_on_host\":\"other\",\"rate_limiter\":{\"bandwidth\":null,\"ops\":null},"
-		"\"io_engine\":\"Async\",\"socket\":null}]";
-
-	t_api_init(&t);
-	t_int(ask("GET /vm/config"), 200);
-	t_str(t_body(), before);
-	t_int(ask("PUT /boot-source {\"kernel_image_path\":\"kernel\"}"), 204);
-	t_int(ask("PUT /drives/d " DRIVE("d")), 204);
-	t_int(ask("PUT /drives/e {\"drive_id\":\"e\",\"is_root_device\":true,\"path_on_host\":"
-		  "\"other\",\"partuuid\":\"p\",\"is_read_only\":true,\"cache_type\":\"Writeback\","
-		  "\"io_engine\":\"Async\",\"rate_limiter\":{}}"),
-		204);
-	t_int(ask("GET /vm/config"), 200);
-	t_has(t_body(), after);
-	t_api_fini(&t);
-	done();
+	t_folder_done();
 }
