@@ -66,7 +66,9 @@ end_serve() {
 		kill -9 "$pid"
 		fail "SIGTERM did not end it"
 	}
-	wait "$pid" || true
+	status=0
+	wait "$pid" || status=$?
+	[ "$status" = 143 ] || fail "exit status $status after SIGTERM"
 }
 
 # --- the socket ---
