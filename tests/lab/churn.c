@@ -1,7 +1,7 @@
 /*
  * churn COUNT: creates and destroys so many VMs, one after the other, on CPU 0 while two processes
  * wake each other on CPU 1.  Each VM that is the first or the last of a kernel makes it rewrite its
- * scheduler, see hold_vms() in guest.c: without that the lab stops within two seconds.
+ * scheduler, see hold_vms() in guest.c: without that the lab stops within seconds.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
