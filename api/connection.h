@@ -1,6 +1,6 @@
 /*
  * What the files of the server share: connections and how they get their turn.  Only for server.c,
- * connection.c, call.c and stream.c; server.h is for everybody else.
+ * connection.c, transfer.c, call.c and stream.c; server.h is for everybody else.
  *
  *     loop says ready --> server_queue() --> end of the round --> connection_run()
  *                                                                      |
@@ -156,6 +156,13 @@ void connection_shut_down(struct connection *c);
 
 void connection_queue(struct connection *c);
 
+void connection_set_deadline(struct connection *c, unsigned ms);
+
+/* Sends an answer; what is not taken at once is sent later. */
+void connection_answer(struct connection *c, const struct http_head *head, const char *body);
+
+/* --- transfer.c --- */
+
 /*
  * Sends the parts, and keeps what is not taken at once in c->out, which is empty before.  False
  * when the client has gone or there is no memory.
@@ -169,17 +176,12 @@ MUST_CHECK bool connection_flush(struct connection *c);
 MUST_CHECK bool pending_keep(struct pending *p, const char *buf, size_t len);
 void pending_drop(struct pending *p);
 
-void connection_set_deadline(struct connection *c, unsigned ms);
-
 /* Whether the client has closed its end, and not only its sending side. */
 bool connection_has_gone(const struct connection *c);
 
 /* Reads up to SERVER_BUFFER bytes into the server's buffer: how many, 0 at the end, -EAGAIN, or
  * another -errno. */
 ssize_t connection_receive(struct connection *c);
-
-/* Sends an answer; what is not taken at once is sent later. */
-void connection_answer(struct connection *c, const struct http_head *head, const char *body);
 
 /* --- call.c --- */
 
