@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "core/loop.h"
 #include "core/mem.h"
+#include "hammer.h"
 #include "report.h"
 #include "ring.h"
 #include "virtio/blk.h"
@@ -332,6 +333,38 @@ static void measure(const char *where, const struct row *row, struct raw *r, str
 }
 
 /*
+ * The same requests of the device while clients ask the API on the device's own loop as fast as
+ * they are answered, beside the device alone.
+ */
+static void measure_hammered(struct driver *d, uint64_t size, const struct setting *set)
+{
+	const struct row row = { .depth = DEPTH_MAX, .bytes = PAGE };
+	struct places alone_places = { .file_size = size, .state = 1 }, places = alone_places;
+	struct samples alone = { 0 }, hammered = { 0 }, answered = { 0 };
+
+	for (unsigned i = 0; i < set->runs; i++) {
+		struct hammer h;
+		uint64_t start;
+
+		if (i % 2 == 0)
+			samples_add(&alone, device_iops(d, &row, &alone_places));
+		hammer_start(&h, d->loop);
+		start = now_ns();
+		samples_add(&hammered, device_iops(d, &row, &places));
+		samples_add(&answered, (double)h.answered * 1e9 / (double)(now_ns() - start));
+		hammer_end(&h);
+		if (i % 2 != 0)
+			samples_add(&alone, device_iops(d, &row, &alone_places));
+	}
+	report_metric(set->report, "read_iops_4k_qd32_8_api_clients", "1/s", &hammered, &alone,
+		"no clients");
+	report_metric(set->report, "api_answers_meanwhile", "1/s", &answered, NULL, NULL);
+	samples_free(&alone);
+	samples_free(&hammered);
+	samples_free(&answered);
+}
+
+/*
  * What the device itself costs: requests that need no I/O, GET_ID, at a depth at which the round of
  * the loop is shared by many.
  */
@@ -384,8 +417,10 @@ static void bench_folder(const char *where, const char *folder, bool direct, uin
 	(void)unlink(path);
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		measure(where, &rows[i], &r, &d, size, set);
-	if (!direct)
+	if (!direct) {
 		measure_cost(&d, set);
+		measure_hammered(&d, size, set);
+	}
 	driver_close(&d);
 	raw_close(&r);
 }
