@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "client.h"
@@ -27,6 +28,7 @@ struct server {
 	/* what it does */
 	const char *answer;
 	size_t piece;         /* bytes at a time; 0: all */
+	bool goes_at_once;    /* after the answer, and before the request is sent */
 	bool answers_at_once; /* without reading */
 	bool is_silent;       /* it reads and answers nothing until the client goes */
 	/* what it has seen */
@@ -68,9 +70,12 @@ static void *serve(void *arg)
 		hear(s, fd, s->is_silent);
 	for (size_t at = 0; at < len; at += step)
 		(void)!send(fd, s->answer + at, MIN(step, len - at), MSG_NOSIGNAL);
-	(void)shutdown(fd, SHUT_WR);
-	if (s->answers_at_once)
-		(void)poll(NULL, 0, 50);
+	if (s->answers_at_once && !s->goes_at_once) {
+		struct pollfd pfd = { .fd = fd };
+
+		/* Until the client goes; what it sends stays where it is. */
+		(void)poll(&pfd, 1, T_SECONDS * 1000);
+	}
 	(void)close(fd);
 	return NULL;
 }
@@ -100,9 +105,10 @@ static void start(struct server *s)
 	t_int(pthread_create(&s->thread, NULL, serve, s), 0);
 }
 
-static void stop(struct server *s)
+static void stop(struct server *s, bool is_there)
 {
-	(void)pthread_join(s->thread, NULL);
+	if (is_there)
+		(void)pthread_join(s->thread, NULL);
 	(void)close(s->fd);
 	(void)unlink(s->path);
 	(void)rmdir(s->dir);
@@ -136,9 +142,11 @@ static int call(struct server *s, const struct client_request *r, unsigned timeo
 	start(s);
 	fd = client_connect(s->path, CLIENT_CONNECT_MS, e);
 	t_true(fd >= 0);
+	if (s->goes_at_once)
+		(void)pthread_join(s->thread, NULL);
 	rc = client_call(fd, r, timeout_ms, take, g, answer, e);
 	(void)close(fd);
-	stop(s);
+	stop(s, !s->goes_at_once);
 	return rc;
 }
 
@@ -196,7 +204,7 @@ Test(client, an_upgrade_leaves_the_bytes_behind_it)
 	free(answer.rest);
 }
 
-/* A large body is refused before it has been read, and its connection closed. */
+/* A large body is refused before it has been read. */
 Test(client, an_answer_before_the_request_was_sent_counts)
 {
 	static char body[CLIENT_BODY_MAX / 4];
@@ -212,6 +220,24 @@ Test(client, an_answer_before_the_request_was_sent_counts)
 	cr_assert(eq(int, call(&s, &put, 5000, &g, &answer, &e), 0), "%s", e.text);
 	t_int(answer.status, 400);
 	t_str(g.body, "too large");
+}
+
+Test(client, an_answer_of_a_server_that_has_gone_counts)
+{
+	static char body[CLIENT_BODY_MAX / 4];
+	struct server s = { .answer = "HTTP/1.1 503 \r\nContent-Length: 9\r\n\r\ntoo many!",
+		.answers_at_once = true,
+		.goes_at_once = true };
+	struct client_request put = {
+		.method = "PUT", .target = "/y", .body = body, .body_len = sizeof(body)
+	};
+	struct client_answer answer = { 0 };
+	struct got g = { 0 };
+	struct err e = { 0 };
+
+	cr_assert(eq(int, call(&s, &put, 5000, &g, &answer, &e), 0), "%s", e.text);
+	t_int(answer.status, 503);
+	t_str(g.body, "too many!");
 }
 
 Test(client, silence_has_a_limit)
@@ -273,6 +299,7 @@ Test(client, a_full_queue_is_waited_for_and_then_given_up)
 {
 	struct server s = { 0 };
 	struct err e = { 0 };
+	struct timespec before, after;
 	int held[64], n = 0, fds;
 
 	listen_at(&s, "full");
@@ -282,7 +309,11 @@ Test(client, a_full_queue_is_waited_for_and_then_given_up)
 	t_int(held[n], -EAGAIN);
 	t_has(e.text, "no more connections");
 	fds = (int)t_count_fds();
+	(void)clock_gettime(CLOCK_MONOTONIC, &before);
 	t_int(client_connect(s.path, 50, &e), -EAGAIN);
+	(void)clock_gettime(CLOCK_MONOTONIC, &after);
+	t_true((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >=
+		49);
 	t_int(t_count_fds(), fds);
 	(void)unlink(s.path);
 	(void)rmdir(s.dir);

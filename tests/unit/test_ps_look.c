@@ -27,6 +27,7 @@ struct player {
 	bool is_deaf;     /* does not even accept */
 	const char *raw;  /* this, instead of answers, and then it goes */
 	unsigned answers; /* so many, then silence; 0: all */
+	unsigned late_ms; /* accepts only then, and the second one that came */
 	size_t long_body; /* of the first answer */
 	/* what it has seen */
 	unsigned requests;
@@ -57,8 +58,10 @@ static void answer(struct player *p, int fd, const char *request)
 		body = p->metrics[p->requests > 2];
 	p->requests++;
 	if (p->long_body && p->requests == 1) {
-		char *text = calloc(1, p->long_body);
+		char *text = malloc(p->long_body);
 
+		memset(text, ' ', p->long_body);
+		memcpy(text, body, strlen(body));
 		say(fd, "200", text, p->long_body);
 		free(text);
 	} else {
@@ -69,10 +72,16 @@ static void answer(struct player *p, int fd, const char *request)
 static void *play(void *arg)
 {
 	struct player *p = arg;
-	int fd = p->is_deaf ? -1 : accept4(p->fd, NULL, NULL, SOCK_CLOEXEC);
 	char text[TEXT_MAX] = "", *end;
 	size_t len = 0;
 	ssize_t n;
+	int fd;
+
+	if (p->late_ms) {
+		(void)poll(NULL, 0, (int)p->late_ms);
+		(void)close(accept4(p->fd, NULL, NULL, SOCK_CLOEXEC));
+	}
+	fd = p->is_deaf ? -1 : accept4(p->fd, NULL, NULL, SOCK_CLOEXEC);
 
 	if (p->raw) {
 		(void)!send(fd, p->raw, strlen(p->raw), MSG_NOSIGNAL);
@@ -103,7 +112,7 @@ static void begin(struct player *p, unsigned n, struct ps_look *looks)
 		(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", p[i].path);
 		p[i].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		t_int(bind(p[i].fd, (struct sockaddr *)&a, sizeof(a)), 0);
-		t_int(listen(p[i].fd, p[i].is_deaf ? 0 : 8), 0);
+		t_int(listen(p[i].fd, p[i].is_deaf || p[i].late_ms ? 0 : 8), 0);
 		t_int(pthread_create(&p[i].thread, NULL, play, &p[i]), 0);
 		looks[i] = (struct ps_look){ .reach = p[i].path, .uid = geteuid() };
 	}
@@ -208,7 +217,7 @@ Test(ps_look, hostile_answers_are_no_answer)
 		{ .raw = "HTTP/1.1 503 \r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}" },
 		{ .instance = "{\"id\": \"\\u001b[2J\", \"state\": \"Running\"}" },
 		{ .instance = "[[[[[[" },
-		{ .long_body = PS_BODY_MAX + 1 },
+		{ .instance = INSTANCE, .long_body = PS_BODY_MAX + 1 },
 	};
 	enum { N = ARRAY_SIZE(p) };
 	struct ps_look look[N];
@@ -219,6 +228,30 @@ Test(ps_look, hostile_answers_are_no_answer)
 	for (unsigned i = 0; i < N; i++)
 		cr_expect(eq(int, look[i].has_answered, 0), "player %u", i);
 	T_NO_LEAKS();
+}
+
+static int connect_to(const struct player *p)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", p->path);
+	(void)!connect(fd, (struct sockaddr *)&a, sizeof(a));
+	return fd;
+}
+
+Test(ps_look, a_queue_that_is_full_is_tried_again)
+{
+	struct player p[] = { { GOOD, .late_ms = 100 } };
+	struct ps_look look[1];
+	int first;
+
+	begin(p, 1, look);
+	first = connect_to(&p[0]);
+	ps_look(look, 1, 0);
+	(void)close(first);
+	end(p, 1);
+	t_true(look->has_answered);
 }
 
 Test(ps_look, those_that_hang_cost_half_a_second_together)
@@ -237,13 +270,8 @@ Test(ps_look, those_that_hang_cost_half_a_second_together)
 	p[10] = (struct player){ .is_deaf = true };
 	begin(p, PLAYERS_MAX, look);
 	/* Its queue is full. */
-	for (unsigned i = 0; i < ARRAY_SIZE(held); i++) {
-		struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-		(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", p[10].path);
-		held[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		(void)!connect(held[i], (struct sockaddr *)&a, sizeof(a));
-	}
+	for (unsigned i = 0; i < ARRAY_SIZE(held); i++)
+		held[i] = connect_to(&p[10]);
 	took = now();
 	ps_look(look, PLAYERS_MAX, 10);
 	took = now() - took;

@@ -146,7 +146,7 @@ static const char metrics[] =
 	"# TYPE b counter\n"
 	"b_total{device=\"root\",kind=\"disk\",op=\"read\"} 1000\n"
 	"b_total{device=\"root\",kind=\"disk\",op=\"write\"} 20\n"
-	"b_total{device=\"x,op=\\\"read\\\"}\",kind=\"disk\",op=\"write\"} 3\n"
+	"b_total{device=\"x,op=\\\"read}\",kind=\"disk\",op=\"write\"} 3\n"
 	"b_total{kind=\"disk\",op=\"read\",device=\"data\"} 5e2 1700000000.5\n"
 	"b_total{device=\"eth0\",kind=\"net\",op=\"read\"} 7\n"
 	"b_total_more{kind=\"disk\",op=\"read\"} 9\n"
