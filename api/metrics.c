@@ -2,6 +2,7 @@
 #include "api/metrics.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -235,4 +236,12 @@ void metrics_note_start(struct metrics *m)
 		if (__builtin_add_overflow(cpu_us, s->parent_cpu_time_us, &m->startup_cpu_us))
 			m->startup_cpu_us = UINT64_MAX;
 	}
+}
+
+void metrics_note_signal(struct metrics *m, int signo)
+{
+	if (signo == SIGHUP)
+		m->sighup++;
+	else if (signo == SIGXCPU)
+		m->sigxcpu++;
 }

@@ -79,6 +79,9 @@ char *metrics_json(struct metrics *m, size_t *ret_len);
 /* OpenMetrics 1.0 text, malloc'ed, ends with "# EOF\n".  NULL: no memory. */
 char *metrics_text(struct metrics *m, size_t *ret_len);
 
+/* A signal that ends the process, SIGHUP or SIGXCPU; others are not counted. */
+void metrics_note_signal(struct metrics *m, int signo);
+
 /* Once, when the process is ready for its clients: the time since the starter's. */
 void metrics_note_start(struct metrics *m);
 

@@ -152,6 +152,8 @@ static void fill_view(const struct metrics *m, struct metrics_view *v)
 	v->api = *m->from.api;
 	v->startup_us = m->startup_us;
 	v->startup_cpu_us = m->startup_cpu_us;
+	v->sighup = m->sighup;
+	v->sigxcpu = m->sigxcpu;
 	v->lines_missed = m->missed;
 	v->lines_failed = m->fails;
 	v->log_missed = log_missed();

@@ -206,9 +206,9 @@ static const struct metrics_field signals[] = {
 	NONE("sigbus"),
 	NONE("sigsegv"),
 	NONE("sigxfsz"),
-	NONE("sigxcpu"),
+	VIEW(METRICS_DELTA, "sigxcpu", sigxcpu),
 	NONE("sigpipe"),
-	NONE("sighup"),
+	VIEW(METRICS_DELTA, "sighup", sighup),
 	NONE("sigill"),
 };
 

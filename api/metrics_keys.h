@@ -29,6 +29,7 @@ struct metrics_view {
 	uint64_t startup_us, startup_cpu_us;
 	uint64_t interrupts, config_changes;
 	uint64_t console_limited;
+	uint64_t sighup, sigxcpu;
 	uint64_t lines_missed, lines_failed, log_missed, log_limited;
 };
 

@@ -32,6 +32,7 @@ struct metrics {
 	struct loop_op timer;
 	uint64_t startup_us, startup_cpu_us;
 	uint64_t lines, missed, fails;
+	uint64_t sighup, sigxcpu;
 	/* The end of a line that a full FIFO or disk took the beginning of; NULL: none. */
 	char *rest;
 	size_t rest_len, rest_at;

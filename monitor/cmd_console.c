@@ -232,10 +232,11 @@ static void shown_out(struct loop_op *op, int res)
 
 /* --- signals --- */
 
-static void on_end(void *ctx, int signo)
+static void on_end(void *ctx, int signo, int code)
 {
 	struct session *s = ctx;
 
+	(void)code;
 	s->ended_by = signo;
 	end(s, EXIT_HOST_FAILED);
 }

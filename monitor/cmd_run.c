@@ -72,10 +72,11 @@ static void on_quit(void *ctx)
 	instance_stop(r->instance, "ended from the console");
 }
 
-static void on_signal(void *ctx, int signo)
+static void on_signal(void *ctx, int signo, int code)
 {
 	struct run *r = ctx;
 
+	(void)code;
 	r->ended_by = signo;
 	instance_stop(r->instance, "ended by a signal");
 }

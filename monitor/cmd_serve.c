@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "cmd_faults.h"
 #include "cmd_machine.h"
 #include "cmd_service.h"
 #include "cmd_signals.h"
@@ -73,11 +74,16 @@ static void on_fatal(void *ctx, int status)
 	end(ctx, status, "a request left this process without a future");
 }
 
-static void on_signal(void *ctx, int signo)
+/* Some signals have an exit status and a word in the log; by the others the process simply dies. */
+static void on_signal(void *ctx, int signo, int code)
 {
 	struct serve *s = ctx;
+	char line[FAULTS_LINE_MAX];
 
 	s->ended_by = signo;
+	metrics_note_signal(s->service.metrics, signo);
+	if (faults_status(signo) >= 0)
+		log_error("%.*s", (int)faults_line(signo, code, line) - 1, line);
 	if (s->instance->vm && s->instance->state != INSTANCE_ENDED)
 		instance_stop(s->instance, "ended by a signal");
 	else
@@ -202,6 +208,16 @@ static void finish(struct serve *s)
 	signals_fini(&s->signals);
 }
 
+/* As the one who sent a signal expects it. */
+static int by_signal(struct serve *s)
+{
+	int status = faults_status(s->ended_by);
+
+	if (status < 0)
+		signals_die_by(s->ended_by);
+	return status;
+}
+
 static int serve(struct serve *s)
 {
 	struct err e = { 0 };
@@ -221,9 +237,7 @@ static int serve(struct serve *s)
 		log_info(API_APP_NAME " exiting successfully. exit_code=0");
 	else
 		log_error(API_APP_NAME " exiting with error. exit_code=%d", s->status);
-	if (rc == 0 && s->ended_by)
-		signals_die_by(s->ended_by);
-	return s->status;
+	return rc == 0 && s->ended_by ? by_signal(s) : s->status;
 }
 
 static int set_up_log(const struct serve_options *o, struct err *e)
@@ -256,6 +270,7 @@ int cmd_serve(int argc, char **argv)
 		log_error("%s", e.text);
 		return EXIT_HOST_FAILED;
 	}
+	faults_catch();
 	log_info("Running " API_APP_NAME " v" API_VERSION " (mvm v" MVM_VERSION ")");
 	return serve(&s);
 }

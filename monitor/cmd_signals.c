@@ -64,7 +64,7 @@ static void take(struct signals *s)
 		} else if (info.ssi_signo == SIGUSR1) {
 			s->host.rescan(s->host.ctx);
 		} else {
-			s->host.end(s->host.ctx, (int)info.ssi_signo);
+			s->host.end(s->host.ctx, (int)info.ssi_signo, info.ssi_code);
 		}
 	}
 }

@@ -13,9 +13,10 @@
 struct err;
 
 struct signals_host {
-	void (*end)(void *ctx, int signo); /* SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU */
-	void (*rescan)(void *ctx);         /* SIGUSR1 */
-	void (*resume)(void *ctx);         /* SIGCONT: the terminal is ours again */
+	/* SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU; code as in siginfo_t */
+	void (*end)(void *ctx, int signo, int code);
+	void (*rescan)(void *ctx); /* SIGUSR1 */
+	void (*resume)(void *ctx); /* SIGCONT: the terminal is ours again */
 	void *ctx;
 };
 

@@ -24,6 +24,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/check.h"
@@ -61,6 +62,9 @@ MUST_CHECK int log_open(const char *path, struct err *e);
 /* Lines that could not be written, whole or in part, and lines that a budget kept back. */
 uint64_t log_missed(void);
 uint64_t log_limited(void);
+
+/* A line as it is, with its newline, from a signal handler; whatever the threshold. */
+void log_from_signal(const char *line, size_t len);
 
 bool log_is_on(enum log_level level);
 
