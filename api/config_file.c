@@ -153,7 +153,7 @@ static int apply_text(
 
 	if (rc == 0)
 		rc = body_decode(&body_config, &d, 0, b, e);
-	if (rc == 0 && doc_has_duplicates(&d))
+	if (rc == 0 && d.has_duplicates)
 		rc = err_set(e, -EBADMSG, "duplicate field in a section that is ignored");
 	if (rc == 0)
 		rc = refuse_absent(b, e);

@@ -48,9 +48,18 @@ static void append(char *buf, size_t size, const char *fmt, ...)
 	va_end(args);
 }
 
-/* Where the value is that name (NULL: none) belongs to, as "drives[1].rate_limiter.ops". */
+/*
+ * Where a fault is, for its text: a name is the field called so in the object or map that is being
+ * read; these are the last element of the list that is being read, the container itself, and
+ * nothing that has to be said.
+ */
+static const char last_element[] = "", container[] = "", nowhere[] = "";
+
+/* As "drives[1].rate_limiter.ops". */
 static void path_of(const struct decode *c, const char *name, char buf[PATH_TEXT_MAX])
 {
+	char shown[PATH_TEXT_MAX];
+
 	buf[0] = '\0';
 	for (unsigned i = 1; i < c->depth; i++) {
 		const struct frame *f = &c->frame[i];
@@ -60,17 +69,19 @@ static void path_of(const struct decode *c, const char *name, char buf[PATH_TEXT
 		else
 			append(buf, PATH_TEXT_MAX, "%s%s", buf[0] ? "." : "", f->field->name);
 	}
-	if (name)
-		append(buf, PATH_TEXT_MAX, "%s%s", buf[0] ? "." : "", name);
-	else if (c->depth > 0 && !c->frame[c->depth - 1].body)
+	if (name == last_element) {
 		append(buf, PATH_TEXT_MAX, "[%u]", c->frame[c->depth - 1].count - 1);
+	} else if (name != container) {
+		(void)text_clean(name, strlen(name), shown, sizeof(shown));
+		append(buf, PATH_TEXT_MAX, "%s%s", buf[0] ? "." : "", shown);
+	}
 }
 
-/* The fault at at; with the path behind it, unless all of that is said already. */
+/* The fault at at. */
 PRINTF_LIKE(4, 5)
-static int refuse(const struct decode *c, uint32_t at, const char *path, const char *fmt, ...)
+static int refuse(const struct decode *c, uint32_t at, const char *name, const char *fmt, ...)
 {
-	char text[ERR_TEXT_MAX];
+	char text[ERR_TEXT_MAX], path[PATH_TEXT_MAX] = "";
 	unsigned line, column;
 	va_list args;
 
@@ -78,10 +89,19 @@ static int refuse(const struct decode *c, uint32_t at, const char *path, const c
 	(void)vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	doc_where(c->d, at, &line, &column);
-	if (path && path[0])
+	if (name != nowhere)
+		path_of(c, name, path);
+	if (path[0])
 		return err_set(c->e, -EBADMSG, "%.300s at line %u column %u. Field: `%s`", text,
 			line, column, path);
 	return err_set(c->e, -EBADMSG, "%.460s at line %u column %u", text, line, column);
+}
+
+/* Behind a fault that has the name of the field its path is only news in an object inside another.
+ */
+static const char *if_nested(const struct decode *c, const char *name)
+{
+	return c->depth > 1 ? name : nowhere;
 }
 
 /* "`a`", "`a` or `b`", "one of `a`, `b`, `c`". */
@@ -170,20 +190,19 @@ static void found_text(const struct decode *c, const struct doc_node *n, char bu
 }
 
 static int wrong_type(
-	const struct decode *c, const struct doc_node *n, const char *path, const char *expected)
+	const struct decode *c, const struct doc_node *n, const char *name, const char *expected)
 {
 	/* A container is refused before it is read. */
 	uint32_t at = n->kind == DOC_ARRAY || n->kind == DOC_OBJECT ? n->start : n->end;
 	char found[SHOWN_MAX + 32];
 
 	found_text(c, n, found);
-	return refuse(c, at, path, "invalid type: %s, expected %s", found, expected);
+	return refuse(c, at, name, "invalid type: %s, expected %s", found, expected);
 }
 
 /* --- single values --- */
 
-static int read_number(struct decode *c, const struct doc_node *n, const struct field *f,
-	const char *path, void *out)
+static int read_number(struct decode *c, const struct doc_node *n, const struct field *f, void *out)
 {
 	static const uint64_t limits[FIELD_TYPES] = { [FIELD_U8] = UINT8_MAX,
 		[FIELD_U16] = UINT16_MAX,
@@ -196,28 +215,27 @@ static int read_number(struct decode *c, const struct doc_node *n, const struct 
 	enum doc_number kind;
 
 	if (n->kind != DOC_NUMBER)
-		return wrong_type(c, n, path, type);
+		return wrong_type(c, n, f->name, type);
 	kind = doc_number(c->d, n, &value, &other);
 	if (kind == DOC_FLOAT)
-		return wrong_type(c, n, path, type);
+		return wrong_type(c, n, f->name, type);
 	if (kind == DOC_SIGNED || value > limits[f->type])
-		return refuse(c, n->end, path, "invalid value: integer `%.*s`, expected %s",
+		return refuse(c, n->end, f->name, "invalid value: integer `%.*s`, expected %s",
 			(int)MIN(n->end - n->start, SHOWN_MAX), c->d->text + n->start, type);
 	memcpy(out, &value, sizeof(value));
 	return 0;
 }
 
 static int read_string(
-	struct decode *c, const struct doc_node *n, const char *path, const char **ret)
+	struct decode *c, const struct doc_node *n, const char *name, const char **ret)
 {
 	if (n->kind != DOC_STRING)
-		return wrong_type(c, n, path, expected_type(FIELD_STRING));
+		return wrong_type(c, n, name, expected_type(FIELD_STRING));
 	*ret = doc_string(c->d, n->start, n->end);
 	return *ret ? 0 : err_sys(c->e, -ENOMEM, NULL, "cannot read the JSON");
 }
 
-static int read_word(struct decode *c, const struct doc_node *n, const struct field *f,
-	const char *path, void *out)
+static int read_word(struct decode *c, const struct doc_node *n, const struct field *f, void *out)
 {
 	char expected[EXPECTED_MAX], shown[SHOWN_MAX];
 	const char *text;
@@ -225,8 +243,8 @@ static int read_word(struct decode *c, const struct doc_node *n, const struct fi
 	int rc;
 
 	if (n->kind != DOC_STRING)
-		return refuse(c, n->start + 1, path, "expected value");
-	rc = read_string(c, n, path, &text);
+		return refuse(c, n->start + 1, f->name, "expected value");
+	rc = read_string(c, n, f->name, &text);
 	if (rc < 0)
 		return rc;
 	for (i = 0; f->words[i]; i++) {
@@ -237,27 +255,27 @@ static int read_word(struct decode *c, const struct doc_node *n, const struct fi
 	}
 	expected_text(f->words, i, expected);
 	(void)text_clean(text, strlen(text), shown, sizeof(shown));
-	return refuse(c, n->end, path, "unknown variant `%s`, expected %s", shown, expected);
+	return refuse(c, n->end, f->name, "unknown variant `%s`, expected %s", shown, expected);
 }
 
-static int read_bool(struct decode *c, const struct doc_node *n, const char *path, void *out)
+static int read_bool(struct decode *c, const struct doc_node *n, const char *name, void *out)
 {
 	bool value = n->kind == DOC_TRUE;
 
 	if (n->kind != DOC_TRUE && n->kind != DOC_FALSE)
-		return wrong_type(c, n, path, expected_type(FIELD_BOOL));
+		return wrong_type(c, n, name, expected_type(FIELD_BOOL));
 	memcpy(out, &value, sizeof(value));
 	return 0;
 }
 
 static int push(struct decode *c, uint32_t node, const struct field *field, const struct body *body,
-	void *out, const char *path)
+	void *out, const char *name)
 {
 	const struct doc_node *n = &c->d->node[node];
 	enum doc_kind wanted = !body && field->type == FIELD_ARRAY ? DOC_ARRAY : DOC_OBJECT;
 
 	if (n->kind != wanted)
-		return wrong_type(c, n, path, body ? body->name : expected_type(field->type));
+		return wrong_type(c, n, name, body ? body->name : expected_type(field->type));
 	/* The tables are ours, and so is their depth. */
 	INVARIANT(c->depth < FRAMES_MAX);
 	c->frame[c->depth++] = (struct frame){
@@ -277,21 +295,19 @@ static int read_value(
 {
 	const struct doc_node *n = &c->d->node[node];
 	void *out = in->out + f->offset;
-	char path[PATH_TEXT_MAX];
 
-	path_of(c, f->name, path);
 	switch (f->type) {
-	case FIELD_BOOL: return read_bool(c, n, path, out);
+	case FIELD_BOOL: return read_bool(c, n, f->name, out);
 	case FIELD_U8:
 	case FIELD_U16:
 	case FIELD_U32:
 	case FIELD_U64:
-	case FIELD_USIZE: return read_number(c, n, f, path, out);
-	case FIELD_STRING: return read_string(c, n, path, out);
-	case FIELD_ENUM: return read_word(c, n, f, path, out);
-	case FIELD_OBJECT: return push(c, node, f, f->body, out, path);
+	case FIELD_USIZE: return read_number(c, n, f, out);
+	case FIELD_STRING: return read_string(c, n, f->name, out);
+	case FIELD_ENUM: return read_word(c, n, f, out);
+	case FIELD_OBJECT: return push(c, node, f, f->body, out, f->name);
 	case FIELD_ARRAY:
-	case FIELD_MAP: return push(c, node, f, NULL, in->out, path);
+	case FIELD_MAP: return push(c, node, f, NULL, in->out, f->name);
 	case FIELD_ANY: memcpy(out, &node, sizeof(node)); return 0;
 	case FIELD_TYPES: break;
 	}
@@ -307,23 +323,15 @@ static int find_field(const struct body *b, const char *name)
 	return -1;
 }
 
-static const char *nested(const struct decode *c, const char *path)
-{
-	return c->depth > 1 ? path : NULL;
-}
-
 static int unknown_field(
 	const struct decode *c, const struct body *b, const char *name, uint32_t at)
 {
-	char expected[EXPECTED_MAX], shown[SHOWN_MAX], path[PATH_TEXT_MAX];
+	char expected[EXPECTED_MAX], shown[SHOWN_MAX];
 
 	(void)text_clean(name, strlen(name), shown, sizeof(shown));
-	path_of(c, shown, path);
-	if (b->nfields == 0)
-		return refuse(
-			c, at, nested(c, path), "unknown field `%s`, there are no fields", shown);
 	field_names(b, expected);
-	return refuse(c, at, nested(c, path), "unknown field `%s`, expected %s", shown, expected);
+	return refuse(
+		c, at, if_nested(c, name), "unknown field `%s`, expected %s", shown, expected);
 }
 
 /* One member of the object in the top frame. */
@@ -333,7 +341,6 @@ static int read_member(struct decode *c, struct frame *f)
 	const struct doc_node *n = &c->d->node[node];
 	const char *name = doc_string(c->d, n->key, n->key_end);
 	uint32_t behind_key = doc_skip_blanks(c->d, n->key_end);
-	char path[PATH_TEXT_MAX];
 	const struct field *field;
 	int i;
 
@@ -344,9 +351,8 @@ static int read_member(struct decode *c, struct frame *f)
 	if (i < 0)
 		return f->body->is_tolerant ? 0 : unknown_field(c, f->body, name, behind_key);
 	field = &f->body->field[i];
-	path_of(c, field->name, path);
 	if (f->seen >> i & 1)
-		return refuse(c, behind_key, nested(c, path), "duplicate field `%s`", field->name);
+		return refuse(c, behind_key, if_nested(c, name), "duplicate field `%s`", name);
 	f->seen |= 1ULL << i;
 	if (field->need == FIELD_NULLABLE && n->kind == DOC_NULL)
 		return 0;
@@ -356,16 +362,12 @@ static int read_member(struct decode *c, struct frame *f)
 
 static int end_object(struct decode *c, const struct frame *f)
 {
-	char path[PATH_TEXT_MAX];
-
 	for (unsigned i = 0; i < f->body->nfields; i++) {
 		const struct field *field = &f->body->field[i];
 
-		if (field->need != FIELD_REQUIRED || (f->seen >> i & 1))
-			continue;
-		path_of(c, field->name, path);
-		return refuse(c, c->d->node[f->node].end, nested(c, path), "missing field `%s`",
-			field->name);
+		if (field->need == FIELD_REQUIRED && !(f->seen >> i & 1))
+			return refuse(c, c->d->node[f->node].end, if_nested(c, field->name),
+				"missing field `%s`", field->name);
 	}
 	c->depth--;
 	return 0;
@@ -380,23 +382,21 @@ static int read_pair(struct decode *c, struct frame *f, const struct doc_node *n
 {
 	const char **pair = element(f, 2 * sizeof(char *));
 	const char *const *first = (const char *const *)(const void *)(f->out + f->field->offset);
-	char path[PATH_TEXT_MAX], shown[SHOWN_MAX];
+	const char *name = doc_string(c->d, n->key, n->key_end);
+	char shown[SHOWN_MAX];
 
-	pair[0] = doc_string(c->d, n->key, n->key_end);
-	if (!pair[0])
+	if (!name)
 		return err_sys(c->e, -ENOMEM, NULL, "cannot read the JSON");
-	(void)text_clean(pair[0], strlen(pair[0]), shown, sizeof(shown));
-	f->count++;
-	c->depth--;
-	path_of(c, f->field->name, path);
-	c->depth++;
-	append(path, sizeof(path), ".%s", shown);
-	for (size_t i = 0; i + 1 < f->count; i++) {
-		if (strcmp(first[2 * i], pair[0]) == 0)
-			return refuse(c, doc_skip_blanks(c->d, n->key_end), path,
-				"duplicate field `%s`", shown);
+	for (size_t i = 0; i < f->count; i++) {
+		if (strcmp(first[2 * i], name) != 0)
+			continue;
+		(void)text_clean(name, strlen(name), shown, sizeof(shown));
+		return refuse(
+			c, doc_skip_blanks(c->d, n->key_end), name, "duplicate field `%s`", shown);
 	}
-	return read_string(c, n, path, &pair[1]);
+	f->count++;
+	pair[0] = name;
+	return read_string(c, n, name, &pair[1]);
 }
 
 /* One element of the array or map in the top frame. */
@@ -405,30 +405,23 @@ static int read_element(struct decode *c, struct frame *f)
 	const struct field *field = f->field;
 	uint32_t node = f->at;
 	const struct doc_node *n = &c->d->node[node];
-	char path[PATH_TEXT_MAX];
 	const char **string;
 	void *out;
 
-	if (f->count == field->limit) {
-		c->depth--;
-		path_of(c, field->name, path);
-		c->depth++;
-		return refuse(c, n->end, path, "invalid length: expected at most %u elements",
+	if (f->count == field->limit)
+		return refuse(c, n->end, container, "invalid length: expected at most %u elements",
 			field->limit);
-	}
 	f->at = n->next;
 	if (field->type == FIELD_MAP)
 		return read_pair(c, f, n);
 	if (field->body) {
 		out = element(f, field->body->size);
 		f->count++;
-		path_of(c, NULL, path);
-		return push(c, node, field, field->body, out, path);
+		return push(c, node, field, field->body, out, last_element);
 	}
 	string = element(f, sizeof(char *));
 	f->count++;
-	path_of(c, NULL, path);
-	return read_string(c, n, path, string);
+	return read_string(c, n, last_element, string);
 }
 
 static void end_list(struct decode *c, const struct frame *f)
@@ -443,7 +436,7 @@ static const struct field whole = { .name = "", .type = FIELD_OBJECT };
 int body_decode(const struct body *b, struct doc *d, uint32_t index, void *out, struct err *e)
 {
 	struct decode c = { .d = d, .e = e };
-	int rc = push(&c, index, &whole, b, out, NULL);
+	int rc = push(&c, index, &whole, b, out, nowhere);
 
 	while (rc == 0 && c.depth > 0) {
 		struct frame *f = &c.frame[c.depth - 1];

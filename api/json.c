@@ -349,14 +349,19 @@ static json_t *load(const char *text, size_t len, size_t flags, json_error_t *je
 	return json_loadb(text, len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | flags, je);
 }
 
-static int check_grammar(const struct doc *d, struct err *e)
+static int check_grammar(struct doc *d, struct err *e)
 {
 	json_error_t je;
-	json_t *whole = load(d->text, d->len, 0, &je);
+	json_t *whole = load(d->text, d->len, JSON_REJECT_DUPLICATES, &je);
 	const char *what = je.text;
 	enum json_error_code code;
 	uint32_t at;
 
+	if (!whole && json_error_code(&je) == json_error_duplicate_key) {
+		/* There may be something else behind that. */
+		d->has_duplicates = true;
+		whole = load(d->text, d->len, 0, &je);
+	}
 	if (whole) {
 		json_decref(whole);
 		return 0;
@@ -372,15 +377,6 @@ static int check_grammar(const struct doc *d, struct err *e)
 		what = "number out of range";
 	at = je.position > 0 ? MIN((uint32_t)je.position, d->len) : 0;
 	return refuse_at(d, e, what, at);
-}
-
-bool doc_has_duplicates(const struct doc *d)
-{
-	json_error_t je;
-	json_t *whole = load(d->text, d->len, JSON_REJECT_DUPLICATES, &je);
-
-	json_decref(whole);
-	return !whole;
 }
 
 int doc_read(struct doc *d, const char *text, size_t len, struct err *e)

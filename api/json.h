@@ -43,7 +43,8 @@ struct doc_node {
 struct doc {
 	const char *text; /* borrowed */
 	uint32_t len;
-	unsigned nnodes; /* node[0] is the whole */
+	bool has_duplicates; /* an object anywhere in it has a key twice */
+	unsigned nnodes;     /* node[0] is the whole */
 	struct doc_node *node;
 	char *pool; /* of decoded strings */
 	uint32_t pool_used;
@@ -51,14 +52,11 @@ struct doc {
 
 /*
  * Reads text, which stays the caller's and outlives d.  0; -EBADMSG with e saying what is wrong,
- * with " at line L column C"; -ENOMEM.  Duplicate keys are left to who reads the values, but see
- * doc_has_duplicates().
+ * with " at line L column C"; -ENOMEM.  Duplicate keys are left to who reads the values; see
+ * has_duplicates.
  */
 MUST_CHECK int doc_read(struct doc *d, const char *text, size_t len, struct err *e);
 void doc_fini(struct doc *d); /* accepts a zeroed one */
-
-/* Whether an object anywhere in it has a key twice. */
-bool doc_has_duplicates(const struct doc *d);
 
 /*
  * The string whose quotation marks are at start and end - 1: UTF-8 without NUL, d's own.  Each

@@ -194,7 +194,7 @@ static int decode(struct request *r, const struct http_request *q, struct fault 
 	rc = doc_read(&r->doc, q->body, q->body_len, &e);
 	if (rc == 0)
 		rc = body_decode(b, &r->doc, 0, r->body, &e);
-	if (rc == 0 && doc_has_duplicates(&r->doc))
+	if (rc == 0 && r->doc.has_duplicates)
 		rc = err_set(&e, -EBADMSG, "duplicate field in an object that is ignored");
 	if (rc < 0)
 		return fault_json(f, e.text);
