@@ -352,6 +352,8 @@ test_case '' 'ps verb: a path that would paint the terminal' ps_hostile
 ps_jailed() {
 	mkdir -p jail/run
 	cp "$MVM" jail/mvm
+	# A build for sanitizers needs its libraries.
+	ldd "$MVM" 2>/dev/null | grep -o '/[^ ]*' | xargs -r cp -L --parents -t jail
 	unshare -n chroot jail /mvm serve --api-sock /run/s --id jailed >machine.out 2>machine.err </dev/null &
 	pid=$!
 	within 5 test -S jail/run/s || fail "no socket: $(tail machine.out machine.err)"
