@@ -4,8 +4,9 @@
 
 # --- a server of the test: pid, the socket s, the files out and err ---
 
+backend=auto
 serve() {
-	env --default-signal "$MVM" serve --api-sock s "$@" >out 2>err </dev/null &
+	env --default-signal "$MVM" serve --api-sock s --loop "$backend" "$@" >out 2>err </dev/null &
 	pid=$!
 	within 10 api_is_up || fail "no answer on the socket"
 }
@@ -289,6 +290,16 @@ test_case '' 'api: pipelined requests are answered in their order' against_clien
 test_case '' 'api: file descriptors that come with a request are closed' against_clients descriptors 300
 test_case '' 'api: what is no HTTP' against_clients garbage
 test_case '' 'api: unusual HTTP' against_clients odd
+
+# by BACKEND TEST... : with this backend of the loop.
+by() {
+	backend=$1
+	"${@:2}"
+}
+for client in cut deaf\ 2000 garbage pipeline\ 200; do
+	# shellcheck disable=SC2086
+	test_case '' "api: ${client% *} (--loop epoll)" by epoll against_clients $client
+done
 
 slow_client() {
 	against_clients drip
