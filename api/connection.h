@@ -31,6 +31,9 @@ enum {
 	RETRY_MS = 50,             /* see half_closed: with something to send */
 	RETRY_IDLE_MS = 1000,      /* and without */
 	ACCEPT_RETRY_MS = 100,     /* after accept() had no descriptor or memory */
+	/* Charged for each piece of work beside its own time: what the loop and the kernel do to
+	 * bring it about, with the timer for the next one. */
+	SERVER_OVERHEAD_NS = 5000,
 	POLL_NOTHING = -1,
 };
 

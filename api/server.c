@@ -39,7 +39,8 @@ static void begin_charge(struct server *s)
 static void end_charge(struct server *s)
 {
 	if (s->cpu_ns > 0)
-		share_charge(&s->share, clock_ns(CLOCK_THREAD_CPUTIME_ID) - s->cpu_ns);
+		share_charge(&s->share,
+			clock_ns(CLOCK_THREAD_CPUTIME_ID) - s->cpu_ns + SERVER_OVERHEAD_NS);
 }
 
 static void schedule(struct server *s)

@@ -173,9 +173,10 @@ static void peer_end(struct peer *peer)
 	(void)unlink(peer->path);
 }
 
-static void start_mvm(const struct setting *s, struct peer *peer)
+static void start_mvm(const struct setting *s, struct peer *peer, const char *level)
 {
-	const char *const argv[] = { s->mvm, "serve", "--level", "Off", "--api-sock", peer->path, NULL };
+	const char *const argv[] = { s->mvm, "serve", "--level", level, "--api-sock", peer->path,
+		NULL };
 
 	(void)snprintf(peer->path, sizeof(peer->path), "%s/mvm.sock", s->folder);
 	peer_start(peer, argv);
@@ -193,7 +194,7 @@ static double trips(int fd, const char *request)
 }
 
 static void measure_trips(const struct setting *s, struct report *r, const char *metric,
-	const char *request, const char *status)
+	const char *level, const char *request, const char *status)
 {
 	struct samples mvm = { 0 }, floor = { 0 };
 	struct peer server = { 0 }, echo = { 0 };
@@ -201,7 +202,7 @@ static void measure_trips(const struct setting *s, struct report *r, const char 
 	const char *const argv[] = { s->floor, echo.path, len, NULL };
 
 	(void)snprintf(echo.path, sizeof(echo.path), "%s/echo.sock", s->folder);
-	start_mvm(s, &server);
+	start_mvm(s, &server, level);
 	for (unsigned i = 0; i < TRIPS_WARM_UP; i++)
 		(void)snprintf(len, sizeof(len), "%zu", ask_for(server.fd, request, status));
 	peer_start(&echo, argv);
@@ -253,7 +254,7 @@ static void measure_memory(const struct setting *s, struct report *r)
 	struct peer server = { 0 };
 	double before;
 
-	start_mvm(s, &server);
+	start_mvm(s, &server, "Off");
 	/* What the first requests touch for the first time stays. */
 	many_requests(&server, TRIPS_WARM_UP);
 	before = resident_kib(server.p.pid);
@@ -304,8 +305,10 @@ int main(int argc, char **argv)
 	if (!mkdtemp(s.folder))
 		die(s.folder, -errno);
 	measure_start(&s, &r);
-	measure_trips(&s, &r, "get_round_trip", get_root, "HTTP/1.1 200 ");
-	measure_trips(&s, &r, "put_round_trip", put_machine, "HTTP/1.1 204 ");
+	measure_trips(&s, &r, "get_round_trip", "Off", get_root, "HTTP/1.1 200 ");
+	measure_trips(&s, &r, "put_round_trip", "Off", put_machine, "HTTP/1.1 204 ");
+	/* Two lines for each request, as by default. */
+	measure_trips(&s, &r, "get_round_trip_logged", "Info", get_root, "HTTP/1.1 200 ");
 	measure_memory(&s, &r);
 	(void)rmdir(s.folder);
 	return 0;
