@@ -92,7 +92,7 @@ need_packages() {
 # shellcheck disable=SC2034  # for the scripts that source this
 MVM_BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjansson-dev node-llhttp)
 # shellcheck disable=SC2034
-MVM_TEST_PACKAGES=(libcriterion-dev cpio busybox-static fio iperf3 ethtool squashfs-tools e2fsprogs iproute2 util-linux kmod
+MVM_TEST_PACKAGES=(libcriterion-dev cpio busybox-static fio iperf3 ethtool squashfs-tools e2fsprogs iproute2 iputils-ping util-linux kmod
 	curl python3 python3-prometheus-client python3-yaml mandoc zsh fish)
 
 # build_mvm DIR [MESON_OPTION...] : configures DIR (relative to the checkout) when that has not been done and builds all.
