@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api/handlers.h"
 #include "api/metrics.h"
@@ -84,12 +85,15 @@ int patch_machine(struct request *r, struct fault *f)
 
 /* --- kernel --- */
 
-/* Whether path can be opened now; a FIFO is not waited for. */
+/* Whether path can be opened now and is no folder; a FIFO is not waited for. */
 static int check_file(const char *path)
 {
 	int fd CLEANUP(fd_closep) = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
 
-	return fd < 0 ? -errno : 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) ? -EISDIR : 0;
 }
 
 static int check_boot_args(const char *args, struct fault *f)

@@ -123,6 +123,7 @@ int get_events(struct request *r, struct fault *f)
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return fault_os(f, -ENOMEM, "Internal VMM error: ");
+	r->answer.status = 200;
 	s->events = &r->api->instance->events;
 	s->next = since + 1;
 	s->listener.ready = event_ready;
@@ -198,6 +199,7 @@ static int follow(struct request *r, const char *protocol, struct fault *f)
 
 	if (!s)
 		return fault_os(f, -ENOMEM, "Internal VMM error: ");
+	r->answer.status = protocol ? 101 : 200;
 	s->instance = r->api->instance;
 	s->reader.ready = console_ready;
 	s->reader.room = console_room;

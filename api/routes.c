@@ -74,13 +74,22 @@ static void log_request(const struct http_request *q, const struct route *route)
 	}
 }
 
+static const char *status_words(int status)
+{
+	switch (status) {
+	case 101: return "101 Switching Protocols";
+	case 204: return "204 No Content";
+	default: return "200 OK";
+	}
+}
+
 static void log_result(const struct answer *a, const struct fault *f, uint64_t began_us)
 {
 	if (f)
 		log_error("Received Error. Status code: 400 Bad Request. Message: %s", f->text);
 	else
 		log_info("The request was executed successfully. Status code: %s.",
-			a->status == 204 ? "204 No Content" : "200 OK");
+			status_words(a->status));
 	log_debug("Total previous API call duration: %llu us.",
 		(unsigned long long)(request_now_us() - began_us));
 }
@@ -296,7 +305,7 @@ static void serve(struct api *a, struct call *call)
 		return;
 	}
 	if (rc == HANDLER_TAKEN) {
-		log_info("The request was executed successfully. Status code: 200 OK.");
+		log_result(&r->answer, NULL, r->began_us);
 		free_request(r);
 		return;
 	}
@@ -334,7 +343,6 @@ static void refuse_crowd(struct call *c)
 
 	(void)fault_set(&f, "Too many requests wait for one that changes the machine.");
 	fault_answer(&f, &answer);
-	answer.status = 503;
 	call_answer(c, &answer);
 }
 

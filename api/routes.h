@@ -36,7 +36,8 @@ struct request;
 
 /*
  * 0: done, and the request's answer (204 unless changed) goes out.  HANDLER_LATER: request_done()
- * will be called; HANDLER_TAKEN: the call has become a stream.  Negative: f is filled.
+ * will be called.  HANDLER_TAKEN: the call has become a stream, which began with the answer's
+ * status. Negative: f is filled.
  */
 typedef int handler_fn(struct request *r, struct fault *f);
 

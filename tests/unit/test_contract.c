@@ -197,6 +197,9 @@ Test(contract, boot_source)
 		{ "PUT /boot-source {\"kernel_image_path\":\"kernel/x\"}", 400,
 			"Boot source error: The kernel file cannot be opened: Not a directory (os "
 			"error 20)" },
+		{ "PUT /boot-source {\"kernel_image_path\":\".\"}", 400,
+			"Boot source error: The kernel file cannot be opened: Is a directory (os "
+			"error 21)" },
 		{ "PUT /boot-source {\"kernel_image_path\":\"\"}", 400,
 			"Boot source error: The kernel file cannot be opened: No such file or "
 			"directory (os error 2)" },

@@ -123,7 +123,7 @@ Test(routes, crowd_that_waits_is_bounded)
 	}
 	one_more = begin("PUT", "/logger", "{}");
 	t_uint(one_more->answers, 1);
-	t_int(one_more->answer.status, 503);
+	t_int(one_more->answer.status, 400);
 	t_has(one_more->answer.body, "{\"fault_message\":\"Too many requests wait");
 	t_call_free(one_more);
 	t_call_wait(&t, waiting[SERVER_CONNECTIONS - 1]);
