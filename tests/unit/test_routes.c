@@ -301,6 +301,19 @@ Test(routes, faults_are_valid_json_whatever_the_client_sends)
 	t_api_fini(&t);
 }
 
+Test(routes, fault_that_is_cut_is_cut_between_characters)
+{
+	char body[1024] = "{\"host_dev_name\":\"t\",\"iface_id\":\"a";
+	size_t len = strlen(body);
+
+	for (unsigned i = 0; i < 200; i++, len += 2)
+		memcpy(body + len, "\xc3\xa4", 2);
+	memcpy(body + len, "\"}", 3);
+	t_int(t_api(&t, "PUT", "/network-interfaces/a", body), 400);
+	t_has(t_fault(), "The id from the path [a] does not match the id from the body [a\xc3\xa4");
+	t_api_fini(&t);
+}
+
 /* --- GET /openapi.yaml, GET /metrics --- */
 
 Test(routes, document_and_metrics_are_served)
