@@ -296,6 +296,86 @@ Test(mmio_wait, the_stop_of_a_queue_waits_until_nothing_is_in_flight)
 	}
 }
 
+/* --- a pause: no vCPU is in the middle of an access --- */
+
+static unsigned paused;
+
+static void on_paused(struct virtio_mmio *w)
+{
+	t_true(w->pause == MMIO_PAUSED);
+	paused++;
+}
+
+Test(mmio_wait, a_pause_waits_until_nothing_is_in_flight_and_a_resume_looks_at_the_queues)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_mmio t;
+
+		paused = 0;
+		start_holding(&t, l);
+		virtio_mmio_pause(&t.w, on_paused);
+		t_uint(paused, 0);
+		send(&t, 0, 6);
+		t_uint(t.d.nheld[0], 3); /* nothing new is taken */
+		t_device_finish(&t.d);
+		t_uint(paused, 1);
+		t_uint(t_virtq_used_count(&t.q[0]), 3);
+		t_uint(count_get(&t.d.v.counters.kicks), 4);
+		/* Without a kick, and as if nothing had been. */
+		virtio_mmio_resume(&t.w);
+		t_uint(t.d.nheld[0], 1);
+		t_true(t.d.v.active && !t.d.v.is_quiesced);
+		t_hex(t_mmio_read(&t, VIRTIO_MMIO_STATUS), T_RUNNING);
+		t_device_finish(&t.d);
+		t.d.holds = false;
+		virtio_mmio_pause(&t.w, on_paused);
+		t_uint(paused, 2);
+		virtio_mmio_resume(&t.w);
+		t_mmio_write(&t, VIRTIO_MMIO_STATUS, 0);
+		t_false(t.d.v.active);
+		t_mmio_fini(&t);
+	}
+}
+
+Test(mmio_wait, a_device_that_is_not_active_is_paused_at_once_and_not_touched)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_mmio t;
+
+		paused = 0;
+		t_mmio_init(&t, l, MEM);
+		virtio_mmio_pause(&t.w, on_paused);
+		t_uint(paused, 1);
+		virtio_mmio_resume(&t.w);
+		t_str(t.d.log, "");
+		t_mmio_start(&t, 0, 8);
+		t_mmio_fini(&t);
+	}
+}
+
+Test(mmio_wait, a_broken_device_is_paused_too)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_mmio t;
+
+		paused = 0;
+		start_holding(&t, l);
+		t_mmio_write(&t, VIRTIO_MMIO_QUEUE_NOTIFY, 77);
+		virtio_mmio_pause(&t.w, on_paused);
+		t_uint(paused, 0);
+		t_device_finish(&t.d);
+		t_uint(paused, 1);
+		virtio_mmio_resume(&t.w);
+		t_true(t_mmio_read(&t, VIRTIO_MMIO_STATUS) & T_NEEDS_RESET);
+		t_mmio_write(&t, VIRTIO_MMIO_STATUS, 0);
+		t_uint(t_mmio_read(&t, VIRTIO_MMIO_STATUS), 0);
+		t_mmio_fini(&t);
+	}
+}
+
 /* --- the end of the machine --- */
 
 Test(mmio_wait, a_close_lets_every_vcpu_go_and_the_window_is_dead)
