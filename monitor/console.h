@@ -102,8 +102,7 @@ size_t console_type(struct console *c, struct console_reader *r, const uint8_t *
 
 /*
  * Writes out what is left for the sink, for at most timeout_ms without progress, and not once
- * stop_fd
- * (-1: none) can be read.  After the loop has stopped.
+ * stop_fd (-1: none) can be read.  After the loop has stopped.
  */
 void console_drain(struct console *c, int timeout_ms, int stop_fd);
 

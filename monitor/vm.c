@@ -123,7 +123,11 @@ static void on_vcpus_stand(struct loop_post *post)
 
 static void on_paused_already(struct loop_post *post)
 {
-	on_devices_rest(container_of(post, struct vm, paused_post));
+	struct vm *vm = container_of(post, struct vm, paused_post);
+
+	/* The phase is not ours: it may have been resumed meanwhile. */
+	if (!vm->is_quiet && vm_end(vm, NULL) == VM_RUNNING)
+		vm->paused(vm->paused_ctx);
 }
 
 void vm_pause(struct vm *vm, void (*done)(void *ctx), void *ctx)

@@ -380,6 +380,14 @@ Test(vm_pause, pausing_and_resuming_what_is_so_already_is_fine)
 	vm_resume(r.vm);
 	expect_running(&r);
 	t_uint(r.paused, 3);
+	/* A word of a pause that is heard after the resume does not make it paused. */
+	pause_and_wait(&r);
+	vm_pause(r.vm, on_paused, &r);
+	vm_resume(r.vm);
+	UNTIL(&r, r.paused == 5);
+	expect_running(&r);
+	pause_and_wait(&r);
+	expect_standing(&r);
 	stop(&r);
 }
 
