@@ -164,7 +164,7 @@ void connection_answer(struct connection *c, const struct http_head *head, const
 {
 	char *text = c->server->buf;
 	size_t len = http_format_head(head, text), body_len = body ? head->body_len : 0;
-	struct iovec part[2] = { { text, len }, { (char *)(uintptr_t)body, body_len } };
+	struct iovec part[2] = { { text, len }, { (char *)body, body_len } };
 
 	c->closes = head->closes;
 	/* What is small is cheaper to copy than to tell of. */

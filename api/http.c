@@ -134,6 +134,7 @@ static int on_line(llhttp_t *grammar)
 /* Room for len bytes of the body in all.  A body over the limit is refused before it is stored. */
 static int make_room(struct http_parser *p, uint64_t len)
 {
+	size_t room;
 	char *body;
 
 	if (len > p->body_max) {
@@ -146,12 +147,12 @@ static int make_room(struct http_parser *p, uint64_t len)
 	if (len <= p->room && p->request.body)
 		return 0;
 	/* Chunks may be many and small. */
-	len = MAX(len, MIN(p->room * 2, p->body_max));
-	body = realloc(p->request.body, (size_t)len + 1);
+	room = MIN(MAX((size_t)len, p->room * 2), p->body_max);
+	body = realloc(p->request.body, MIN(room, HTTP_BODY_LIMIT_MAX) + 1);
 	if (!body)
 		return fail(p, "Out of memory for the request's body.");
 	p->request.body = body;
-	p->room = (size_t)len;
+	p->room = room;
 	return 0;
 }
 

@@ -27,8 +27,8 @@ enum { ACTIVATED_FD = 3 };
  */
 static int address_of(const char *path, struct sockaddr_un *ret, int *ret_folder)
 {
-	CLEANUP(freep) char *folder = NULL;
 	const char *name = strrchr(path, '/');
+	char folder[PATH_MAX];
 	int n;
 
 	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
@@ -37,10 +37,9 @@ static int address_of(const char *path, struct sockaddr_un *ret, int *ret_folder
 		return 0;
 	if (n <= 0 || n >= PATH_MAX)
 		return n <= 0 ? -ENOENT : -ENAMETOOLONG;
-	folder = name ? strndup(path, (size_t)(name - path) + 1) : strdup(".");
-	if (!folder)
-		return -ENOMEM;
-	name = name ? name + 1 : path;
+	n = name ? (int)(name - path) + 1 : 0;
+	(void)snprintf(folder, sizeof(folder), "%.*s.", n, path);
+	name = path + n;
 	*ret_folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (*ret_folder < 0)
 		return -errno;
@@ -91,10 +90,10 @@ int listener_open(struct listener *l, const char *path, unsigned mode, struct er
 {
 	CLEANUP(fd_closep) int folder = -1;
 	CLEANUP(fd_closep) int fd = -1;
-	CLEANUP(freep) char *copy = strdup(path);
 	struct sockaddr_un at;
 	struct stat st = { 0 };
-	int rc = copy ? address_of(path, &at, &folder) : -ENOMEM;
+	char *copy;
+	int rc = address_of(path, &at, &folder);
 
 	if (rc < 0)
 		return refuse(e, rc, path, NULL);
@@ -102,12 +101,14 @@ int listener_open(struct listener *l, const char *path, unsigned mode, struct er
 	rc = fd < 0 ? -errno : bind_with_mode(fd, &at, mode & 0777, &st);
 	if (rc < 0)
 		return refuse(e, rc, path, &at);
-	if (listen(fd, SERVER_LISTEN_BACKLOG) < 0) {
-		rc = refuse(e, -errno, path, &at);
+	rc = listen(fd, SERVER_LISTEN_BACKLOG) < 0 ? -errno : 0;
+	copy = rc == 0 ? strdup(path) : NULL;
+	if (!copy) {
+		rc = refuse(e, rc < 0 ? rc : -ENOMEM, path, &at);
 		(void)unlink(path);
 		return rc;
 	}
-	*l = (struct listener){ fd_take(&fd), ptr_take(copy), st.st_dev, st.st_ino };
+	*l = (struct listener){ fd_take(&fd), copy, st.st_dev, st.st_ino };
 	return 0;
 }
 

@@ -24,7 +24,8 @@ static uint64_t clock_ns(clockid_t clock)
 static void look(struct server *s)
 {
 	s->now_ns = clock_ns(CLOCK_MONOTONIC);
-	share_look(&s->share, s->now_ns, loop_served(s->loop) - s->own);
+	share_look(
+		&s->share, s->now_ns, loop_served(s->loop) - s->own, loop_transfers(s->loop) > 0);
 }
 
 /*

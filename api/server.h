@@ -11,13 +11,13 @@
  * without a request may stay for ever.
  *
  * The guest's devices come first.  All the server's work is done at the end of a round of the loop,
- * when what else has completed is served.  While others than the server are served (SHARE_CALM_NS,
- * share.h) it does one piece of work in a round - accepts a client, reads a request and has it
- * answered, sends a part of a stream -, and it takes at most SHARE_PER_MILLE of the time, measured
- * by the thread's clock and with something added for what the clock does not see: what a piece of
- * work has cost is worked off by waiting before the next one, but for a burst that lets a single
- * request through at once.  When nobody else is served only SERVER_SLICE_US limit what it does in a
- * round.
+ * when what else has completed is served.  While others than the server are served, or wait
+ * for a file of the host (share.h), it does one piece of work in a round - accepts a client, reads
+ * a request and has it answered, sends a part of a stream -, and it takes at most SHARE_PER_MILLE
+ * of the time, measured by the thread's clock and with something added for what the clock does not
+ * see: what a piece of work has cost is worked off by waiting before the next one, but for a burst
+ * that lets a single request through at once.  When nobody else is served only SERVER_SLICE_US
+ * limit what it does in a round.
  *
  * The loop's thread.
  */

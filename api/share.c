@@ -6,12 +6,13 @@
 /* A debt is forgotten beyond this: one very long piece of work does not silence the server. */
 enum { DEBT_MAX_NS = 10000000 };
 
-void share_look(struct share *s, uint64_t now_ns, uint64_t others)
+void share_look(struct share *s, uint64_t now_ns, uint64_t others, bool others_wait)
 {
 	uint64_t earned = (now_ns - s->at_ns) / 1000 * SHARE_PER_MILLE;
 
-	s->is_busy = others != s->others || (s->is_busy && now_ns - s->busy_ns < SHARE_CALM_NS);
-	if (others != s->others)
+	others_wait |= others != s->others;
+	s->is_busy = others_wait || (s->is_busy && now_ns - s->busy_ns < SHARE_CALM_NS);
+	if (others_wait)
 		s->busy_ns = now_ns;
 	s->others = others;
 	if (!s->is_busy || earned >= SHARE_BURST_NS + DEBT_MAX_NS)

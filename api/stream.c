@@ -96,12 +96,12 @@ static void receive(struct connection *c)
 /* Puts len bytes at buf + CHUNK_HEAD into a chunk. */
 static void frame(char *buf, size_t len)
 {
-	static const char digits[] = "0123456789abcdef";
+	static const char digits[] = "0123456789abcdef", crlf[2] = { '\r', '\n' };
 
 	for (unsigned i = 0; i < 4; i++)
 		buf[i] = digits[len >> (12 - 4 * i) & 0xf];
-	memcpy(buf + 4, "\r\n", 2);
-	memcpy(buf + CHUNK_HEAD + len, "\r\n", CHUNK_TAIL);
+	memcpy(buf + 4, crlf, sizeof(crlf));
+	memcpy(buf + CHUNK_HEAD + len, crlf, sizeof(crlf));
 }
 
 /* One piece from the source to the client; false when the source has nothing now. */
@@ -128,7 +128,7 @@ static bool pull(struct connection *c)
 static void finish(struct connection *c)
 {
 	struct stream *s = &c->stream;
-	struct iovec part = { (char *)(uintptr_t)last_chunk, sizeof(last_chunk) - 1 };
+	struct iovec part = { (char *)last_chunk, sizeof(last_chunk) - 1 };
 
 	if (s->is_chunked) {
 		s->is_chunked = false;

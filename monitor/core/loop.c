@@ -18,6 +18,7 @@ struct loop {
 	void *backend;
 	bool stopped;
 	uint64_t served;               /* calls of done */
+	unsigned transfers;            /* file requests that have not ended */
 	uint64_t now_ns;               /* 0: not read in this round */
 	struct loop_tail *tail, **end; /* deferred work, in order */
 	struct loop_op wake;           /* poll of wake_fd, always submitted */
@@ -134,6 +135,11 @@ uint64_t loop_served(const struct loop *l)
 	return l->served;
 }
 
+unsigned loop_transfers(const struct loop *l)
+{
+	return l->transfers;
+}
+
 int loop_turn(struct loop *l)
 {
 	int rc;
@@ -234,8 +240,9 @@ static void submit(struct loop *l, struct loop_op *op, enum loop_kind kind)
 
 void loop_complete(struct loop_op *op, int res)
 {
-	op->kind = LOOP_IDLE;
+	op->loop->transfers -= op->kind >= LOOP_READV;
 	op->loop->served++;
+	op->kind = LOOP_IDLE;
 	op->done(op, res);
 }
 
@@ -274,6 +281,7 @@ static void transfer(struct loop *l, struct loop_op *op, enum loop_kind kind, in
 	op->iov = iov;
 	op->iov_count = count;
 	op->offset = offset;
+	l->transfers++;
 	submit(l, op, kind);
 }
 

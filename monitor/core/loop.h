@@ -134,6 +134,9 @@ uint64_t loop_now_ns(struct loop *l);
  * makes way for others, to see whether there are any. */
 uint64_t loop_served(const struct loop *l);
 
+/* Requests of files that have not ended. */
+unsigned loop_transfers(const struct loop *l);
+
 /* After ns nanoseconds of CLOCK_MONOTONIC: res 0. */
 void loop_timeout(struct loop *l, struct loop_op *op, uint64_t ns);
 

@@ -306,3 +306,25 @@ Test(loop_round, every_signal_of_a_watch_is_counted)
 		(void)close(fd);
 	}
 }
+
+Test(loop_round, transfers_are_those_that_have_not_ended)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_probe a = t_probe(l), b = t_probe(l), timer = t_probe(l);
+		int fd = memfd_create("transfers", MFD_CLOEXEC);
+		char byte = 'x';
+		struct iovec iov = { &byte, 1 };
+
+		t_uint(loop_transfers(l), 0);
+		loop_writev(l, &a.op, fd, &iov, 1, 0);
+		loop_sync(l, &b.op, fd);
+		loop_timeout(l, &timer.op, 0);
+		t_uint(loop_transfers(l), 2);
+		turn_until(&timer, 1);
+		turn_until(&a, 1);
+		turn_until(&b, 1);
+		t_uint(loop_transfers(l), 0);
+		(void)close(fd);
+	}
+}
