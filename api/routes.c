@@ -59,7 +59,7 @@ static bool is_body_logged(const struct route *route)
 
 static void log_request(const struct http_request *q, const struct route *route)
 {
-	char target[TARGET_SHOWN_MAX], body[BODY_SHOWN_MAX];
+	UNINITIALIZED char target[TARGET_SHOWN_MAX], body[BODY_SHOWN_MAX];
 
 	if (!log_is_on(LOG_INFO))
 		return;

@@ -21,6 +21,10 @@
 #define READ_ONCE(x)       (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, val) (*(volatile __typeof__(x) *)&(x) = (val))
 
+/* For a large buffer on a path that is taken often, and that is written before it is read: it is
+ * not zeroed as all other locals are. */
+#define UNINITIALIZED __attribute__((uninitialized))
+
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MUST_CHECK             __attribute__((warn_unused_result))
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,13 +30,14 @@ enum { SHAPE_WORDS = (sizeof(struct shape) + 7) / 8 };
 static struct {
 	_Atomic int threshold;
 	_Atomic int fd;
-	int own_fd; /* of log_open(), -1: none yet */
+	_Atomic bool may_block; /* a write to fd may wait for a reader */
+	int own_fd;             /* of log_open(), -1: none yet */
 	/* Odd while somebody changes the words; a reader that sees it change looks again. */
 	_Atomic uint32_t version;
 	_Atomic uint64_t word[SHAPE_WORDS]; /* a struct shape */
 	_Atomic bool is_torn; /* the last line was written in part, without its newline */
 	_Atomic uint64_t missed, limited;
-} sink = { .threshold = LOG_WARNING, .fd = STDERR_FILENO, .own_fd = -1 };
+} sink = { .threshold = LOG_WARNING, .fd = STDERR_FILENO, .may_block = true, .own_fd = -1 };
 
 /* --- settings --- */
 
@@ -71,9 +73,11 @@ static void shape_set(const struct shape *s)
 void log_init(enum log_level threshold, int fd)
 {
 	struct shape plain = { 0 };
+	struct stat st;
 
 	shape_set(&plain);
 	sink.threshold = threshold;
+	sink.may_block = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode);
 	sink.fd = fd;
 }
 
@@ -129,6 +133,7 @@ int log_open(const char *path, struct err *e)
 		}
 	}
 	sink.is_torn = false;
+	sink.may_block = false;
 	sink.fd = sink.own_fd;
 	return 0;
 }
@@ -239,14 +244,16 @@ static void add_stamp(
 		[LOG_DEBUG] = "DEBUG",
 		[LOG_TRACE] = "TRACE",
 	};
-	char thread[THREAD_NAME_MAX] = "";
+	/* A thread has its name before it logs, and keeps it. */
+	static _Thread_local char thread[THREAD_NAME_MAX];
 	struct timespec now;
 	struct tm t;
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (!localtime_r(&now.tv_sec, &t))
 		memset(&t, 0, sizeof(t));
-	(void)prctl(PR_GET_NAME, thread);
+	if (thread[0] == '\0')
+		(void)prctl(PR_GET_NAME, thread);
 	line_add(l, "%04d-%02d-%02dT%02d:%02d:%02d.%09ld [%s:", t.tm_year + 1900, t.tm_mon + 1,
 		t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec, s->id);
 	/* The first thread has the name of the program's file: anybody's choice. */
@@ -288,7 +295,7 @@ static void line_write(struct line *l, bool may_wait)
 	ssize_t n = -1;
 
 	l->text[l->len++] = '\n';
-	if (may_wait || has_room(fd))
+	if (may_wait || !sink.may_block || has_room(fd))
 		n = write(fd, l->text, l->len);
 	if (n == (ssize_t)l->len)
 		return;
@@ -306,8 +313,8 @@ void log_from_signal(const char *line, size_t len)
 
 void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
 {
-	char text[LOG_LINE_MAX];
-	struct line l;
+	UNINITIALIZED char text[LOG_LINE_MAX];
+	UNINITIALIZED struct line l;
 	struct shape s;
 	va_list args;
 	int n;

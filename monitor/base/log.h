@@ -71,10 +71,17 @@ bool log_is_on(enum log_level level);
 void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);
 
-#define log_error(...)   log_line(LOG_ERROR, __FILE__, __LINE__, __VA_ARGS__)
-#define log_warning(...) log_line(LOG_WARNING, __FILE__, __LINE__, __VA_ARGS__)
-#define log_info(...)    log_line(LOG_INFO, __FILE__, __LINE__, __VA_ARGS__)
-#define log_debug(...)   log_line(LOG_DEBUG, __FILE__, __LINE__, __VA_ARGS__)
+/* What is not logged is not evaluated. */
+#define log_at(level, ...)                                                                         \
+	do {                                                                                       \
+		if (log_is_on(level))                                                              \
+			log_line(level, __FILE__, __LINE__, __VA_ARGS__);                          \
+	} while (0)
+
+#define log_error(...)   log_at(LOG_ERROR, __VA_ARGS__)
+#define log_warning(...) log_at(LOG_WARNING, __VA_ARGS__)
+#define log_info(...)    log_at(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)   log_at(LOG_DEBUG, __VA_ARGS__)
 
 /*
  * A budget per call site for lines that a guest can cause: at most LOG_BURST in each LOG_WINDOW_MS,
