@@ -34,27 +34,31 @@ void config_close(struct vm_config *c)
 	}
 }
 
+static int bad_memory(const struct vm_config *c, const char *why, struct err *e)
+{
+	char size[32];
+
+	format_size(c->mem_size, size, sizeof(size));
+	return err_set(e, -EINVAL, "memory of %s is %s", size, why);
+}
+
 static int check_memory(const struct vm_config *c, uint64_t host_mem, struct err *e)
 {
 	char size[32], limit[32];
 
-	format_size(c->mem_size, size, sizeof(size));
 	if (c->mem_size < CONFIG_MEM_MIN || c->mem_size > CONFIG_MEM_MAX)
-		return err_set(
-			e, -EINVAL, "memory of %s is out of range: a machine has 16M to 1T", size);
+		return bad_memory(c, "out of range: a machine has 16M to 1T", e);
 	if (c->mem_size % CONFIG_MEM_STEP != 0)
-		return err_set(e, -EINVAL, "memory of %s is not a multiple of 1M", size);
+		return bad_memory(c, "not a multiple of 1M", e);
 	if (c->pages == MEM_PAGES_2M && c->mem_size % MEM_HUGE_PAGE_SIZE != 0)
-		return err_set(
-			e, -EINVAL, "memory of %s is not a multiple of 2M, as 2M pages need", size);
-	if (host_mem > 0 && c->mem_size > host_mem) {
-		format_size(align_down(host_mem, CONFIG_MEM_STEP), limit, sizeof(limit));
-		return err_set(e, -ENOMEM,
-			"memory of %s is more than this host has (%s of RAM and swap): ask for "
-			"less",
-			size, limit);
-	}
-	return 0;
+		return bad_memory(c, "not a multiple of 2M, as 2M pages need", e);
+	if (host_mem == 0 || c->mem_size <= host_mem)
+		return 0;
+	format_size(c->mem_size, size, sizeof(size));
+	format_size(align_down(host_mem, CONFIG_MEM_STEP), limit, sizeof(limit));
+	return err_set(e, -ENOMEM,
+		"memory of %s is more than this host has (%s of RAM and swap): ask for less", size,
+		limit);
 }
 
 static bool is_id(const char *id)

@@ -32,7 +32,7 @@ static int no_memory(struct err *e)
 
 int instance_put_machine(struct instance *in, const struct machine_spec *spec, struct err *e)
 {
-	struct vm_config c;
+	UNINITIALIZED struct vm_config c;
 	int rc = check_not_started(in, e);
 
 	if (rc < 0)
