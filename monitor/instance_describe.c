@@ -25,7 +25,8 @@ static bool copy_text(const char *text, const char **ret)
 
 static int no_memory(struct err *e)
 {
-	return err_sys(e, -ENOMEM, NULL, "cannot keep the description");
+	(void)err_sys(e, -ENOMEM, NULL, "cannot keep the description");
+	return -ENOMEM;
 }
 
 /* --- machine, kernel, CPU --- */
