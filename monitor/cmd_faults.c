@@ -3,7 +3,6 @@
 
 #include <signal.h>
 #include <stddef.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -33,10 +32,9 @@ int faults_status(int signo)
 /* Nothing of stdio: this runs in signal handlers. */
 static unsigned add_text(char *line, unsigned at, const char *text)
 {
-	size_t len = strlen(text);
-
-	memcpy(line + at, text, len);
-	return at + (unsigned)len;
+	while (*text != '\0')
+		line[at++] = *text++;
+	return at;
 }
 
 static unsigned add_number(char *line, unsigned at, int value)

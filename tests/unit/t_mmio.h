@@ -48,7 +48,7 @@ struct t_access {
 	uint64_t off;
 	uint32_t value, len;
 	bool is_write;
-	_Atomic bool done;
+	_Atomic bool begun, done;
 	pthread_t thread;
 	struct loop_post post;
 };
