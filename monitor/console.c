@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -159,15 +160,24 @@ static void on_tx(void *ctx, uint8_t byte)
 		loop_post(c->loop, &c->out_post);
 }
 
+static void unmap(struct console *c)
+{
+	if (c)
+		(void)munmap(c, sizeof(*c));
+}
+
 int console_new(struct loop *l, int in_fd, int out_fd, bool has_keys,
 	const struct console_host *host, struct console **ret, struct err *e)
 {
-	struct console *c = calloc(1, sizeof(*c));
+	/* Not from the heap, which would touch all of it: few machines have keys that wait. */
+	void *map = mmap(NULL, sizeof(struct console), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct console *c = map == MAP_FAILED ? NULL : map;
 
 	if (c)
 		c->out_fd = out_fd;
 	if (!c || console_out_init(c) < 0) {
-		free(c);
+		unmap(c);
 		return err_sys(e, -ENOMEM, NULL, "cannot make the console");
 	}
 	c->loop = l;
@@ -186,7 +196,7 @@ void console_free(struct console *c)
 	if (!c)
 		return;
 	console_out_fini(c);
-	free(c);
+	unmap(c);
 }
 
 struct serial_host console_serial_host(struct console *c)
