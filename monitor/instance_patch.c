@@ -33,8 +33,14 @@ static void free_patch(struct instance *in)
 
 void instance_abandon_patch(struct instance *in)
 {
+	struct err e = { 0 };
+
+	if (!job_is_running(&in->patch_job))
+		return;
 	job_abandon(&in->patch_job);
 	free_patch(in);
+	(void)err_set(&e, -ECANCELED, "the machine has ended");
+	instance_finish_change(in, e.code, &e);
 }
 
 static struct virtio_device *device(const struct instance *in, const char *id)

@@ -20,7 +20,8 @@ MUST_CHECK int instance_begin_change(
 	struct instance *in, instance_done_fn *done, void *ctx, struct err *e);
 void instance_finish_change(struct instance *in, int rc, const struct err *e);
 
-/* A patch that is under way, if any, is over; what it opened is closed.  The loop runs no more. */
+/* A patch that is under way, if any, is over: what it opened is closed, and done is told.  The loop
+ * runs no more. */
 void instance_abandon_patch(struct instance *in);
 
 #endif

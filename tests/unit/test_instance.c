@@ -536,6 +536,22 @@ Test(instance, limit_is_changed_bucket_by_bucket)
 	unmake();
 }
 
+/* Whoever began it is told, or would wait for ever. */
+Test(instance, change_that_is_abandoned_is_answered)
+{
+	const char *a = image("a", 4096), *b = image("b", 4096);
+
+	start_with_disk(a);
+	t_int(patch_path(b), 0);
+	instance_close(in);
+	t_uint(calls, 1);
+	t_int(call_rc, -ECANCELED);
+	(void)unlink(a);
+	(void)unlink(b);
+	unmake();
+	t_uint(calls, 1);
+}
+
 Test(instance, end_in_the_middle_of_a_change_leaves_nothing)
 {
 	const char *a = image("a", 4096), *b = image("b", 4096);
