@@ -16,6 +16,7 @@
 
 struct cpu_template;
 struct err;
+struct vm_state;
 
 /* As many devices as there are interrupt pins that nobody else has. */
 enum { CONFIG_CPUS_MAX = 32, CONFIG_DEVICES_MAX = 18, CONFIG_ID_MAX = 64 };
@@ -59,6 +60,18 @@ struct vm_config {
 	enum vm_root root;
 	const char
 		*partuuid; /* with VM_ROOT_FIRST: a partition of it, by its UUID; NULL: all of it */
+	bool track_dirty;  /* note which pages are written to, for snapshots of differences */
+	/*
+	 * A machine that goes on rather than boots: its state, borrowed until vm_start() has
+	 * returned, with the same cpus, mem_size, smt, disks and nets as above; kernel is NULL
+	 * then.  fill_memory puts its memory in place, once, when the reservation is made and
+	 * before any vCPU runs.
+	 */
+	const struct vm_state *state;
+	int (*fill_memory)(void *ctx, struct guest_mem *m, struct err *e);
+	void *fill_ctx;
+	bool holds_clock; /* the guest's clock goes on where it stood, not at the host's time of day
+			   */
 	unsigned ndisks, nnets; /* together at most CONFIG_DEVICES_MAX */
 	struct disk_config disk[CONFIG_DEVICES_MAX];
 	struct net_config net[CONFIG_DEVICES_MAX];

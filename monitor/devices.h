@@ -19,6 +19,7 @@
 #include "core/bus.h"
 #include "core/kvm.h"
 #include "virtio/mmio.h"
+#include "virtio/state.h"
 #include "x86/acpi.h"
 
 struct err;
@@ -79,6 +80,18 @@ void devices_pause(struct devices *d, void (*done)(void *ctx), void *ctx);
 
 /* After devices_pause() is done: each device looks at its queues and goes on. */
 void devices_resume(struct devices *d);
+
+/* All devices as plain values, while they are paused; the number is d->n. */
+void devices_save(const struct devices *d, struct virtio_state *ret);
+
+/*
+ * Devices that were just made become what they were: after devices_init() and before
+ * devices_start(), which then begins with devices_pause() done: devices_resume() lets them go on,
+ * and each that is active interrupts its driver once, because what was on its way when the machine
+ * was saved is not in the state.  0, or -errno with e filled (device, and what does not fit it).
+ */
+MUST_CHECK int devices_load(
+	struct devices *d, const struct virtio_state *s, unsigned n, struct err *e);
 
 void devices_close(struct devices *d);
 

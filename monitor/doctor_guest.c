@@ -186,7 +186,7 @@ static int guest_build(struct guest *g, const struct fuse *f, struct err *e)
 	if (rc == 0)
 		rc = kvm_create_vm(&g->kvm, LAYOUT_KVM_TSS, e);
 	if (rc == 0)
-		rc = kvm_set_memory(&g->kvm, &g->mem, e);
+		rc = kvm_set_memory(&g->kvm, &g->mem, false, e);
 	if (rc == 0)
 		rc = kvm_create_vcpu(&g->kvm, 0, &g->vcpu_fd, &g->run, e);
 	if (rc == 0)

@@ -177,7 +177,7 @@ static int make_objects(void *ctx, struct err *e)
 	int rc = kvm_create_vm(k, LAYOUT_KVM_TSS, e);
 
 	if (rc == 0)
-		rc = kvm_set_memory(k, &vm->mem, e);
+		rc = kvm_set_memory(k, &vm->mem, vm->cfg.track_dirty, e);
 	return rc == 0 ? kvm_create_irqchip(k, e) : rc;
 }
 

@@ -8,6 +8,11 @@
  *     vm_free      stops what still runs, joins, frees
  *
  *     running --vm_pause--> vCPUs leave --> devices rest --> paused --vm_resume--> running
+ *                                                              |  vm_save: its state as plain
+ * values
+ *
+ * A config with a state in it makes a machine that goes on from there: vm_start() leaves it paused,
+ * and the first vm_resume() lets its vCPUs run.
  *
  * But for vm_stop() all calls are for the loop's thread.
  */
@@ -25,6 +30,7 @@
 #include "vcpu.h"
 
 struct err;
+struct vm_state;
 
 enum { VM_WHY_MAX = 256 };
 
@@ -97,6 +103,12 @@ void vm_pause(struct vm *vm, void (*done)(void *ctx), void *ctx);
  * (KVM_KVMCLOCK_CTRL; api.rst, 4.48).  Nothing happens to a machine that runs or has ended.  Not
  * while a pause is under way. */
 void vm_resume(struct vm *vm);
+
+/*
+ * The whole state of a machine that is paused, into ret (vm_state_new() for as many vCPUs): nothing
+ * is changed, and the machine may go on afterwards.  0, or -errno with e filled.
+ */
+MUST_CHECK int vm_save(struct vm *vm, struct vm_state *ret, struct err *e);
 
 /* What all vCPUs have counted; also while they run. */
 void vm_vcpu_counters(const struct vm *vm, struct vcpu_totals *ret);

@@ -18,6 +18,7 @@
 
 #include "core/bus.h"
 #include "core/loop.h"
+#include "virtio/state.h"
 #include "virtio/virtio.h"
 
 struct err;
@@ -81,6 +82,17 @@ void virtio_mmio_pause(struct virtio_mmio *t, void (*done)(struct virtio_mmio *t
 
 /* After that: the device looks at its queues and goes on. */
 void virtio_mmio_resume(struct virtio_mmio *t);
+
+/* Transport and device as plain values; the device is paused. */
+void virtio_mmio_save(const struct virtio_mmio *t, struct virtio_state *ret);
+
+/*
+ * The other way, into a transport that was just made: its queues are checked as the driver's would
+ * be.  The device is then paused; an active one is activated by virtio_mmio_start().  0, or -errno
+ * with e filled: -EBADMSG for values that cannot be, -EOPNOTSUPP when the driver had agreed on
+ * features that this device does not offer.
+ */
+MUST_CHECK int virtio_mmio_load(struct virtio_mmio *t, const struct virtio_state *s, struct err *e);
 
 /* Lets go every vCPU that waits for the device: nothing happens on the window any more.  Any
  * thread. */

@@ -72,6 +72,20 @@ enum virtio_rule virtq_start(struct virtq *vq, const struct guest_mem *m,
 void virtq_stop(struct virtq *vq);
 
 /*
+ * Where a queue stands.  What was taken and not given back counts as not taken: those chains are
+ * the last ones that were taken, because the device is at rest and everything before them is done.
+ */
+struct virtq_position {
+	uint16_t next_avail, next_used, signalled;
+	bool has_signalled;
+};
+
+void virtq_get_position(const struct virtq *vq, struct virtq_position *ret);
+
+/* Right after virtq_start(): goes on from there. */
+void virtq_set_position(struct virtq *vq, const struct virtq_position *at);
+
+/*
  * Takes the next available chain: 1 with c filled, 0 when there is none, -ENOSPC when it has more
  * than iov_max segments (it stays available), -EBADMSG when the driver broke a rule (vq->broken
  * says which; the queue is then of no use until virtq_start()).

@@ -27,6 +27,7 @@
 
 struct guest_mem;
 struct virtio_device;
+struct virtio_state;
 
 enum { VIRTIO_QUEUES_MAX = 3, VIRTIO_CONFIG_MAX = 64, VIRTIO_NAME_MAX = 80 };
 
@@ -70,6 +71,10 @@ struct virtio_ops {
 	void (*queue_stopped)(struct virtio_device *dev, unsigned q);
 	/* After quiesce: forget the driver.  The queues are stopped afterwards. */
 	void (*reset)(struct virtio_device *dev);
+	/* What the device itself has to add to its state, and to take from one: rate limiters,
+	 * link.  NULL: nothing. load is called before activate; the values are not trusted. */
+	void (*save)(const struct virtio_device *dev, struct virtio_state *ret);
+	int (*load)(struct virtio_device *dev, const struct virtio_state *s);
 	/* Accepts a half-built device, never an active one.  Frees dev and its backend. */
 	void (*free)(struct virtio_device *dev);
 };

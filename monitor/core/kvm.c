@@ -134,11 +134,12 @@ int kvm_create_vm(struct kvm *k, gpa_t tss, struct err *e)
 	return 0;
 }
 
-int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, struct err *e)
+int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, bool logs_dirty, struct err *e)
 {
 	for (unsigned i = 0; i < m->n; i++) {
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,
+			.flags = logs_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
 			.guest_phys_addr = m->r[i].gpa,
 			.memory_size = m->r[i].len,
 			.userspace_addr = (uintptr_t)m->r[i].hva,
@@ -149,6 +150,28 @@ int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, struct err *e
 				"KVM_SET_USER_MEMORY_REGION failed for %llu bytes at 0x%llx",
 				(unsigned long long)slot.memory_size,
 				(unsigned long long)slot.guest_phys_addr);
+	}
+	return 0;
+}
+
+int kvm_take_dirty(const struct kvm *k, const struct guest_mem *m, uint64_t *bits, struct err *e)
+{
+	uint64_t first = 0, words = align_up(mem_pages(m), 64) / 64;
+	uint64_t *log CLEANUP(freep) = calloc(words, sizeof(*log));
+
+	if (!log)
+		return err_sys(e, -ENOMEM, NULL, "cannot read the log of dirty pages");
+	for (unsigned i = 0; i < m->n; i++) {
+		struct kvm_dirty_log arg = { .slot = i, .dirty_bitmap = log };
+		uint64_t pages = m->r[i].len / MEM_PAGE_SIZE;
+
+		if (ioctl(k->vm_fd, KVM_GET_DIRTY_LOG, &arg) < 0)
+			return err_sys(e, -errno, NULL, "KVM_GET_DIRTY_LOG failed for slot %u", i);
+		/* Regions follow each other in the map, and all but the last are whole words. */
+		INVARIANT(first % 64 == 0);
+		for (uint64_t w = 0; w < align_up(pages, 64) / 64; w++)
+			bits[first / 64 + w] |= log[w];
+		first += pages;
 	}
 	return 0;
 }

@@ -56,8 +56,19 @@ void kvm_close(struct kvm *k);
 /* KVM_CREATE_VM and KVM_SET_TSS_ADDR; performance counters off where KVM can do that. */
 MUST_CHECK int kvm_create_vm(struct kvm *k, gpa_t tss, struct err *e);
 
-/* KVM_SET_USER_MEMORY_REGION for every region, slots in order.  m outlives the VM. */
-MUST_CHECK int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, struct err *e);
+/* KVM_SET_USER_MEMORY_REGION for every region, slots in order.  m outlives the VM.  logs_dirty:
+ * with KVM's log of the pages that vCPUs write to (4.35).  Again at any time, to switch that log on
+ * or off; which waits for an SRCU grace period once the interrupt controllers exist. */
+MUST_CHECK int kvm_set_memory(
+	const struct kvm *k, const struct guest_mem *m, bool logs_dirty, struct err *e);
+
+/*
+ * KVM_GET_DIRTY_LOG of every region: adds the pages that vCPUs wrote to since the last time to
+ * bits, one for each page of m->map (mem_pages(), 64 to a word), and begins anew.  While the guest
+ * runs, too.
+ */
+MUST_CHECK int kvm_take_dirty(
+	const struct kvm *k, const struct guest_mem *m, uint64_t *bits, struct err *e);
 
 /* KVM_CREATE_IRQCHIP: two PICs, an I/O APIC, LAPICs; before the first vCPU. */
 MUST_CHECK int kvm_create_irqchip(const struct kvm *k, struct err *e);

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <linux/mman.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -88,6 +90,7 @@ int guest_mem_init(struct guest_mem *m, uint64_t size, gpa_t hole_start, gpa_t h
 
 void guest_mem_fini(struct guest_mem *m)
 {
+	free(m->dirty);
 	if (m->map)
 		(void)munmap(m->map, m->map_len);
 	*m = (struct guest_mem){ 0 };
@@ -110,7 +113,41 @@ int mem_write(const struct guest_mem *m, gpa_t gpa, const void *src, size_t len)
 	if (!dst)
 		return -EFAULT;
 	memcpy(dst, src, len);
+	mem_mark_dirty(m, dst, len);
 	return 0;
+}
+
+/* --- which pages we have written to --- */
+
+int mem_track_dirty(struct guest_mem *m)
+{
+	INVARIANT(!m->dirty);
+	m->dirty = calloc(align_up(mem_pages(m), 64) / 64, sizeof(*m->dirty));
+	return m->dirty ? 0 : -ENOMEM;
+}
+
+void mem_mark_dirty_slowly(const struct guest_mem *m, const void *hva, uint64_t len)
+{
+	uint64_t off = (uint64_t)((const uint8_t *)hva - (const uint8_t *)m->map);
+
+	if (len == 0)
+		return;
+	INVARIANT(off < m->map_len && len <= m->map_len - off);
+	for (uint64_t page = off / MEM_PAGE_SIZE; page <= (off + len - 1) / MEM_PAGE_SIZE; page++) {
+		uint64_t bit = UINT64_C(1) << (page % 64);
+
+		/* Most are dirty already, and a look costs less than a locked write. */
+		if (!(atomic_load_explicit(&m->dirty[page / 64], memory_order_relaxed) & bit))
+			atomic_fetch_or_explicit(&m->dirty[page / 64], bit, memory_order_relaxed);
+	}
+}
+
+void mem_take_dirty(const struct guest_mem *m, uint64_t *bits)
+{
+	if (!m->dirty)
+		return;
+	for (uint64_t w = 0; w < align_up(mem_pages(m), 64) / 64; w++)
+		bits[w] |= atomic_exchange_explicit(&m->dirty[w], 0, memory_order_relaxed);
 }
 
 /* Mapping pays where pages are small; among huge pages it would tear them up, and in pre-faulted

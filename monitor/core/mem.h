@@ -47,7 +47,17 @@ struct guest_mem {
 	bool prefault;
 	void *map; /* the whole reservation, r[] point into it */
 	size_t map_len;
+	/* One bit for each page of map that the monitor, or the kernel for it, has written to: what
+	 * KVM's own log does not see.  NULL: nobody asks.  Made before the first vCPU runs. */
+	_Atomic uint64_t *dirty;
 };
+
+/* The number of 4 KiB pages; a page's number is its place in map, and in the memory file of a
+ * snapshot. */
+static inline uint64_t mem_pages(const struct guest_mem *m)
+{
+	return m->map_len / MEM_PAGE_SIZE;
+}
 
 /*
  * Reserves size bytes (a multiple of 4 KiB, of 2 MiB with MEM_PAGES_2M) and lays them out from GPA
@@ -75,6 +85,24 @@ static inline void *mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len)
 	}
 	return NULL;
 }
+
+/* Begins to note what mem_mark_dirty() is told, and mem_write() does.  0 or -ENOMEM.  Before the
+ * first vCPU runs. */
+MUST_CHECK int mem_track_dirty(struct guest_mem *m);
+
+void mem_mark_dirty_slowly(const struct guest_mem *m, const void *hva, uint64_t len);
+
+/* Says that guest memory from hva on, which mem_ptr() gave, was written to.  Any thread; after the
+ * write, and while a pause cannot be complete: a device at rest has marked all that it wrote. */
+static inline void mem_mark_dirty(const struct guest_mem *m, const void *hva, uint64_t len)
+{
+	if (__builtin_expect(m->dirty != NULL, 0))
+		mem_mark_dirty_slowly(m, hva, len);
+}
+
+/* Adds the pages noted so far to bits (mem_pages() of them, 64 to a word) and forgets them.  Any
+ * thread. */
+void mem_take_dirty(const struct guest_mem *m, uint64_t *bits);
 
 /* Copies out of and into guest RAM: 0 or -EFAULT, and then nothing was copied. */
 MUST_CHECK int mem_read(const struct guest_mem *m, void *dst, gpa_t gpa, size_t len);

@@ -53,6 +53,19 @@ void i8042_fini(struct i8042 *k);
  */
 bool i8042_ctrl_alt_del(struct i8042 *k);
 
+/* The controller as a snapshot keeps it. */
+struct i8042_state {
+	uint32_t count; /* at most I8042_QUEUE */
+	uint8_t queue[I8042_QUEUE];
+	uint8_t control, outport, expects;
+	bool kbd_expects, kbd_scans;
+};
+
+/* While no vCPU runs.  load: right after i8042_init(); the interrupt line follows.  0, or -EBADMSG
+ * for values that no controller has, and then nothing was changed. */
+void i8042_save(struct i8042 *k, struct i8042_state *ret);
+MUST_CHECK int i8042_load(struct i8042 *k, const struct i8042_state *state);
+
 /* What was counted so far.  Any thread. */
 void i8042_get_counters(struct i8042 *k, struct i8042_counters *ret);
 

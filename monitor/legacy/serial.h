@@ -65,6 +65,19 @@ size_t serial_room(struct serial *s);
 /* Puts up to serial_room() bytes into the receive FIFO; returns how many.  Any thread. */
 size_t serial_receive(struct serial *s, const uint8_t *buf, size_t len);
 
+/* The chip as a snapshot keeps it: its registers and what waits in the FIFO. */
+struct serial_state {
+	uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
+	bool thr_empty_pending, overrun, brk, listening;
+	uint32_t count; /* at most SERIAL_FIFO */
+	uint8_t fifo[SERIAL_FIFO];
+};
+
+/* While no vCPU runs.  load: right after serial_init(); the interrupt line follows the registers.
+ * 0, or -EBADMSG for values that no chip has, and then nothing was changed. */
+void serial_save(struct serial *s, struct serial_state *ret);
+MUST_CHECK int serial_load(struct serial *s, const struct serial_state *state);
+
 /* What was counted so far.  Any thread. */
 void serial_get_counters(struct serial *s, struct serial_counters *ret);
 

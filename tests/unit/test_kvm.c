@@ -171,7 +171,7 @@ Test(kvm, memory_becomes_one_slot_for_each_region_in_order)
 	struct guest_mem m;
 
 	t_mem_init(&m, 6ULL << 30);
-	t_int(kvm_set_memory(&k, &m, NULL), 0);
+	t_int(kvm_set_memory(&k, &m, false, NULL), 0);
 	t_uint(t_kvm.nslots, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		cr_expect(eq(u32, t_kvm.slot[i].slot, i));
@@ -277,7 +277,7 @@ static int build(struct kvm *k, struct guest_mem *m, int *fd, struct kvm_run **r
 	if (rc == 0)
 		rc = kvm_create_vm(k, LAYOUT_KVM_TSS, e);
 	if (rc == 0)
-		rc = kvm_set_memory(k, m, e);
+		rc = kvm_set_memory(k, m, false, e);
 	if (rc == 0)
 		rc = kvm_create_irqchip(k, e);
 	if (rc == 0)

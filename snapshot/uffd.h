@@ -1,0 +1,46 @@
+/*
+ * Guest memory whose pages another process brings: userfaultfd (userfaultfd(2)), handed over to a
+ * handler that listens on a Unix stream socket.  It gets one message, a JSON array with an object
+ * for each region of memory
+ *
+ *     {"base_host_virt_addr": N, "size": N, "offset": N, "page_size": N, "page_size_kib": N}
+ *
+ * (the last is in bytes, too: clients know it so), and with it the descriptor (SCM_RIGHTS).  The
+ * connection stays open for the machine's life.
+ *
+ * The handler is trusted with the guest's memory and with nothing else.  When it goes away the
+ * pages it has not brought would be zero, and a guest that runs on would corrupt its disks: so the
+ * process ends at once (uffd_watch).
+ */
+#ifndef MVM_SNAPSHOT_UFFD_H
+#define MVM_SNAPSHOT_UFFD_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/check.h"
+#include "core/mem.h"
+
+struct err;
+
+struct uffd {
+	int fd;     /* -1: none */
+	int socket; /* to the handler */
+	bool has_watcher;
+	pthread_t watcher;
+	int stop_fd; /* eventfd that ends the watcher */
+};
+
+/* Registers all of m (MISSING) and hands it to the handler at path.  0, or -errno with e filled and
+ * nothing left behind. */
+MUST_CHECK int uffd_serve(
+	struct uffd *u, const struct guest_mem *m, const char *path, struct err *e);
+
+/* Calls gone, on a thread of its own, when the handler closes its socket; gone does not return to
+ * the guest. */
+MUST_CHECK int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e);
+
+/* Accepts a zeroed u with fd and socket -1.  When no vCPU runs any more. */
+void uffd_close(struct uffd *u);
+
+#endif
