@@ -36,7 +36,8 @@ static int find_state(const char *path, char ret[PATH_MAX], struct err *e)
 	bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 	int n = snprintf(ret, PATH_MAX, is_folder ? "%s/state" : "%s", path);
 
-	return n < PATH_MAX ? 0 : err_set(e, -ENAMETOOLONG, "the path '%.64s...' is too long", path);
+	return n < PATH_MAX ? 0
+			    : err_set(e, -ENAMETOOLONG, "the path '%.64s...' is too long", path);
 }
 
 static int open_memory(struct chain_link *l, const char *memory_path, struct err *e)
@@ -67,15 +68,16 @@ static bool moved_path(const struct chain_link *above, char ret[PATH_MAX])
 }
 
 /* The base where it is said to be: 0, or -errno with e filled, -ESTALE for another snapshot. */
-static int read_base(const struct chain_link *above, const char *path, struct chain_link *ret,
-	struct err *e)
+static int read_base(
+	const struct chain_link *above, const char *path, struct chain_link *ret, struct err *e)
 {
 	struct snapshot *s = NULL;
 	int rc = state_read(path, &s, e);
 
 	if (rc == 0 && memcmp(s->id, above->snapshot->base_id, SNAPSHOT_ID_LEN) != 0)
 		rc = err_set(e, -ESTALE,
-			"'%s' is not the snapshot that '%s' is a difference to: it has been replaced",
+			"'%s' is not the snapshot that '%s' is a difference to: it has been "
+			"replaced",
 			path, above->state_path);
 	if (rc < 0) {
 		snapshot_free(s);

@@ -25,10 +25,10 @@ struct chain {
 };
 
 /*
- * Reads the state file (or the one named "state" in a folder) and those of its bases, each by its id: where it was, or beside
- * the difference's folder under the same name; and opens their memory files, memory_path (NULL: "memory" beside the state)
- * being the first one's, unless opens_memory is false.  All have the same size of memory.  0, or -errno with e filled and
- * nothing open.
+ * Reads the state file (or the one named "state" in a folder) and those of its bases, each by its
+ * id: where it was, or beside the difference's folder under the same name; and opens their memory
+ * files, memory_path (NULL: "memory" beside the state) being the first one's, unless opens_memory
+ * is false.  All have the same size of memory.  0, or -errno with e filled and nothing open.
  */
 MUST_CHECK int chain_open(struct chain **ret, const char *state_path, const char *memory_path,
 	bool opens_memory, struct err *e);

@@ -74,8 +74,8 @@ int rebind_check(const struct snapshot *s, const struct load_options *o, struct 
 				"Unknown Network Device. The machine has no network interface '%s'",
 				o->nic[i].id);
 		if (nic_option(o, o->nic[i].id) != &o->nic[i])
-			return err_set(e, -EINVAL, "network interface '%s' is given twice",
-				o->nic[i].id);
+			return err_set(
+				e, -EINVAL, "network interface '%s' is given twice", o->nic[i].id);
 	}
 	return 0;
 }
@@ -107,7 +107,8 @@ static int refuse(const struct snapshot_drive *d, const char *path, const char *
 
 	make_hint(d, state_path, hint);
 	return err_set(e, -ESTALE,
-		"drive '%s': '%s' %s since the machine was saved, and the guest would corrupt it (%s)",
+		"drive '%s': '%s' %s since the machine was saved, and the guest would corrupt it "
+		"(%s)",
 		d->id, path, what, hint);
 }
 
@@ -162,8 +163,8 @@ static int bind_drive(struct instance *in, const struct snapshot_drive *d,
 	INVARIANT(instance_drive(in, d->id)->opened);
 	rc = disk_identify(instance_drive(in, d->id)->opened, &now);
 	if (rc < 0)
-		return err_sys(e, rc, NULL, "drive '%s': cannot look at '%s'", d->id,
-			spec.disk.path);
+		return err_sys(
+			e, rc, NULL, "drive '%s': cannot look at '%s'", d->id, spec.disk.path);
 	if (is_accepted(o, d->id))
 		return 0;
 	return other ? check_size(d, spec.disk.path, &now, e)
@@ -225,8 +226,8 @@ static enum mem_pages pages_of(const struct snapshot *s, enum load_pages wanted)
 	}
 }
 
-static int bind_machine(struct instance *in, const struct snapshot *s, const struct load_options *o,
-	struct err *e)
+static int bind_machine(
+	struct instance *in, const struct snapshot *s, const struct load_options *o, struct err *e)
 {
 	struct machine_spec machine = {
 		.cpus = s->vm->cpus,
