@@ -75,6 +75,26 @@ void virtq_stop(struct virtq *vq)
 	*vq = (struct virtq){ 0 };
 }
 
+/* --- where it stands --- */
+
+void virtq_get_position(const struct virtq *vq, struct virtq_position *ret)
+{
+	*ret = (struct virtq_position){ .next_avail = (uint16_t)(vq->next_avail - vq->inflight),
+		.next_used = vq->next_used,
+		.signalled = vq->signalled,
+		.has_signalled = vq->has_signalled };
+}
+
+void virtq_set_position(struct virtq *vq, const struct virtq_position *at)
+{
+	/* Our copy of the driver's index is used up, so that the first virtq_pop() looks at it, and
+	 * checks it against where we are. */
+	vq->avail_idx = vq->next_avail = at->next_avail;
+	vq->next_used = at->next_used;
+	vq->signalled = at->signalled;
+	vq->has_signalled = at->has_signalled;
+}
+
 /* --- taking chains --- */
 
 static int broken(struct virtq *vq, enum virtio_rule rule)

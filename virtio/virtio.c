@@ -35,7 +35,7 @@ void virtio_device_fini(struct virtio_device *dev)
 }
 
 /* The cause first, then the interrupt: the handler that it starts reads the cause. */
-static void interrupt(struct virtio_device *dev, uint32_t cause)
+void virtio_interrupt(struct virtio_device *dev, uint32_t cause)
 {
 	uint64_t one = 1;
 
@@ -50,7 +50,7 @@ void virtio_publish(struct virtio_device *dev, unsigned q)
 	if (!virtq_publish(&dev->vq[q]))
 		return;
 	count_add(&dev->counters.interrupts, 1);
-	interrupt(dev, VIRTIO_ISR_USED);
+	virtio_interrupt(dev, VIRTIO_ISR_USED);
 }
 
 void virtio_break(struct virtio_device *dev, enum virtio_rule rule)
@@ -61,7 +61,7 @@ void virtio_break(struct virtio_device *dev, enum virtio_rule rule)
 	/* Once is enough: the driver is told until it resets. */
 	if (atomic_exchange(&dev->needs_reset, true))
 		return;
-	interrupt(dev, VIRTIO_ISR_CONFIG);
+	virtio_interrupt(dev, VIRTIO_ISR_CONFIG);
 	atomic_store(&dev->broken_rule, rule);
 	if (dev->told)
 		loop_post(dev->loop, &dev->broken_post);
@@ -100,7 +100,7 @@ void virtio_config_write(struct virtio_device *dev, size_t off, const void *src,
 		return;
 	count_add(&dev->counters.config_changes, 1);
 	count_add(&dev->counters.interrupts, 1);
-	interrupt(dev, VIRTIO_ISR_CONFIG);
+	virtio_interrupt(dev, VIRTIO_ISR_CONFIG);
 }
 
 void virtio_config_read(struct virtio_device *dev, size_t off, void *dst, size_t len)

@@ -135,6 +135,9 @@ static inline bool virtio_has(const struct virtio_device *dev, unsigned feature)
 	return dev->acked & VIRTIO_BIT(feature);
 }
 
+/* Interrupts the driver for a cause (VIRTIO_ISR_...), whether it wants that or not. */
+void virtio_interrupt(struct virtio_device *dev, uint32_t cause);
+
 /* Publishes what was pushed to queue q and interrupts the guest if it wants that. */
 void virtio_publish(struct virtio_device *dev, unsigned q);
 
