@@ -34,6 +34,19 @@ void virtio_device_fini(struct virtio_device *dev)
 	(void)pthread_mutex_destroy(&dev->config_lock);
 }
 
+void virtio_mark_dirty_slowly(
+	const struct virtio_device *dev, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	for (; len > 0; iov++) {
+		uint64_t part = off < iov->iov_len ? MIN(len, iov->iov_len - off) : 0;
+
+		if (part > 0)
+			mem_mark_dirty(dev->mem, (const uint8_t *)iov->iov_base + off, part);
+		len -= part;
+		off -= MIN(off, (uint64_t)iov->iov_len);
+	}
+}
+
 /* The cause first, then the interrupt: the handler that it starts reads the cause. */
 void virtio_interrupt(struct virtio_device *dev, uint32_t cause)
 {
