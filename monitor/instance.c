@@ -282,6 +282,7 @@ int instance_pause(struct instance *in, instance_done_fn *done, void *ctx, struc
 
 int instance_resume(struct instance *in, struct err *e)
 {
+	void (*let_go)(void *ctx);
 	int rc = check_started(in, e);
 
 	if (rc < 0)
@@ -292,6 +293,9 @@ int instance_resume(struct instance *in, struct err *e)
 		return 0;
 	vm_resume(in->vm);
 	console_set_paused(in->console, false);
+	let_go = ptr_take(in->let_go);
+	if (let_go)
+		let_go(in->let_go_ctx);
 	enter(in, INSTANCE_RUNNING);
 	return 0;
 }

@@ -147,6 +147,9 @@ struct instance {
 	struct console *console;
 	struct vm *vm;         /* NULL until the start */
 	uint64_t start_cpu_us; /* CPU time of the process when the start was asked for */
+	/* Told once, when a machine that was loaded goes on for the first time; NULL: nobody. */
+	void (*let_go)(void *ctx);
+	void *let_go_ctx;
 	/* private */
 	instance_done_fn *change_done; /* of what is_changing says */
 	void *change_ctx;

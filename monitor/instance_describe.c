@@ -400,6 +400,7 @@ void instance_compose(
 	ret->smt = in->machine.smt;
 	ret->mem_size = in->machine.mem_mib * CONFIG_MEM_STEP;
 	ret->pages = in->machine.pages;
+	ret->track_dirty = in->machine.track_dirty_pages;
 	ret->cpu = in->has_cpu_config ? &in->cpu : NULL;
 	ret->root = options->roots_first_disk ? VM_ROOT_AUTO : VM_ROOT_NONE;
 	/* The root is /dev/vda, the others follow in the order in which they came. */
