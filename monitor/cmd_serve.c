@@ -202,10 +202,9 @@ static void finish(struct serve *s)
 		instance_quiet(s->instance);
 	service_flush(&s->service);
 	service_free(&s->service);
-	snapshots_quiet(&s->snapshots);
+	snapshots_close(&s->snapshots);
 	if (s->instance) {
 		instance_close(s->instance);
-		snapshots_close(&s->snapshots);
 		cmd_finish_console(s->instance->console, s->signals.fd);
 	}
 	terminal_restore();

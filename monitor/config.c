@@ -167,7 +167,7 @@ int config_check(const struct vm_config *c, uint64_t host_mem, struct err *e)
 {
 	int rc;
 
-	if (!c->kernel)
+	if (!c->kernel && !c->state)
 		return err_set(e, -EINVAL, "no kernel given");
 	rc = check_cpus(c, e);
 	if (rc == 0)

@@ -156,6 +156,28 @@ void devices_resume(struct devices *d)
 		virtio_mmio_resume(&d->slot[i].window);
 }
 
+/* --- state --- */
+
+void devices_save(const struct devices *d, struct virtio_state *ret)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		virtio_mmio_save(&d->slot[i].window, &ret[i]);
+}
+
+int devices_load(struct devices *d, const struct virtio_state *s, unsigned n, struct err *e)
+{
+	int rc = 0;
+
+	if (n != d->n)
+		return err_set(e, -EBADMSG, "the state has %u devices and the machine %u", n, d->n);
+	for (unsigned i = 0; i < n && rc == 0; i++) {
+		rc = virtio_mmio_load(&d->slot[i].window, &s[i], e);
+		if (rc < 0)
+			err_prefix(e, "%s", d->slot[i].dev->name);
+	}
+	return rc;
+}
+
 void devices_close(struct devices *d)
 {
 	for (unsigned i = 0; i < d->n; i++)

@@ -27,6 +27,7 @@ void machine_init(struct machine *m, int vm_fd, const struct machine_host *host)
 	serial_init(&m->serial, line(vm_fd, LAYOUT_GSI_COM1), &host->serial);
 	i8042_init(&m->i8042, line(vm_fd, LAYOUT_GSI_I8042), &host->power);
 	acpi_pm_init(&m->pm, line(vm_fd, LAYOUT_GSI_POWER_BUTTON), &host->power);
+	m->generation = line(vm_fd, LAYOUT_GSI_VMGENID);
 	m->post = host->post;
 	if (host->has_boot_timer)
 		INVARIANT(bus_add(&m->mmio, LAYOUT_BOOT_TIMER, BOOT_TIMER_LEN, &boot_timer_bus_ops,
@@ -47,4 +48,10 @@ void machine_request_shutdown(struct machine *m)
 {
 	if (!i8042_ctrl_alt_del(&m->i8042))
 		acpi_pm_press_button(&m->pm);
+}
+
+void machine_announce_generation(struct machine *m)
+{
+	irq_line_set(&m->generation, true);
+	irq_line_set(&m->generation, false);
 }

@@ -26,6 +26,7 @@ struct machine {
 	struct i8042 i8042;
 	struct acpi_pm pm;
 	struct post post;
+	struct irq_line generation; /* x86/vmgenid.h */
 };
 
 /* Puts all devices on their buses; vm_fd is borrowed for the interrupt lines (-1: none). */
@@ -37,5 +38,8 @@ void machine_fini(struct machine *m);
  * ACPI power button otherwise.  Loop thread.
  */
 void machine_request_shutdown(struct machine *m);
+
+/* Tells the guest that its generation id is another one. */
+void machine_announce_generation(struct machine *m);
 
 #endif

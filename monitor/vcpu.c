@@ -49,11 +49,6 @@ static void enter(struct vcpu_group *g, enum vcpu_stage stage)
 	(void)pthread_mutex_unlock(&g->lock);
 }
 
-void vcpu_group_go(struct vcpu_group *g)
-{
-	enter(g, STAGE_GO);
-}
-
 static void publish(struct vcpu_group *g, bool *flag)
 {
 	(void)pthread_mutex_lock(&g->lock);
@@ -169,9 +164,10 @@ static int make_cpuid(struct vcpu *v, struct err *e)
 
 static int set_cpuid(struct vcpu *v, struct err *e)
 {
-	struct cpuid_table own;
+	const struct cpuid_table *all = &v->group->cpuid;
+	struct cpuid_table UNINITIALIZED own;
 
-	memcpy(&own, &v->group->cpuid, sizeof(own));
+	memcpy(&own, all, sizeof(all->head) + all->head.nent * sizeof(all->entry[0]));
 	cpuid_set_apic_id(&own, v->id);
 	if (ioctl(v->fd, KVM_SET_CPUID2, &own.head) < 0)
 		return err_sys(e, -errno, NULL, "KVM_SET_CPUID2 failed for vCPU %u", v->id);
@@ -187,17 +183,22 @@ static int set_msrs(const struct vcpu *v, struct err *e)
 	return rc == 0 ? regs_set_boot_msrs(v->fd, e) : rc;
 }
 
-static int set_up_boot(struct vcpu *v, struct err *e)
+/* What the boot vCPU's thread does for all. */
+static int make_objects(struct vcpu *v, struct err *e)
 {
 	struct vcpu_group *g = v->group;
 	int rc = g->make_objects(g->ctx, e);
 
-	if (rc < 0)
-		return rc;
-	enter(g, STAGE_OBJECTS);
-	rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
 	if (rc == 0)
-		rc = wait_flag(g, &g->has_host_cpuid);
+		enter(g, STAGE_OBJECTS);
+	return rc;
+}
+
+static int set_up_boot(struct vcpu *v, struct err *e)
+{
+	struct vcpu_group *g = v->group;
+	int rc = wait_flag(g, &g->has_host_cpuid);
+
 	if (rc == 0)
 		rc = make_cpuid(v, e);
 	if (rc == 0)
@@ -212,19 +213,12 @@ static int set_up_boot(struct vcpu *v, struct err *e)
 /* An application CPU: KVM keeps it waiting for INIT, and that sets its registers. */
 static int set_up_application(struct vcpu *v, struct err *e)
 {
-	struct vcpu_group *g = v->group;
-	int rc = wait_stage(g, STAGE_OBJECTS);
+	int rc = wait_stage(v->group, STAGE_CPUID);
 
-	if (rc == 0)
-		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
-	if (rc == 0)
-		rc = wait_stage(g, STAGE_CPUID);
 	if (rc == 0)
 		rc = set_cpuid(v, e);
 	return rc == 0 ? set_msrs(v, e) : rc;
 }
-
-/* --- standing still --- */
 
 /* The guest's clock is told that it stood still, or its watchdogs would take it for a hang. */
 static void tell_clock(struct vcpu *v)
@@ -236,6 +230,41 @@ static void tell_clock(struct vcpu *v)
 	if (errno != EINVAL)
 		log_warning("vCPU %u: KVM_KVMCLOCK_CTRL: %s", v->id, strerror(errno));
 }
+
+/* One that goes on where it stood. */
+static int set_up_state(struct vcpu *v, struct err *e)
+{
+	struct vcpu_group *g = v->group;
+	int rc = set_cpuid(v, e);
+
+	/* Some of its registers are addresses that KVM looks at, and writes to. */
+	if (rc == 0)
+		rc = wait_flag(g, &g->has_entry);
+	if (rc == 0)
+		rc = cpu_state_load(&g->kvm, v->fd, &g->state[v->id], g->advance_ns, e);
+	if (rc == 0)
+		tell_clock(v);
+	else if (rc != -ECANCELED)
+		err_prefix(e, "vCPU %u", v->id);
+	return rc;
+}
+
+static int set_up(struct vcpu *v, struct err *e)
+{
+	struct vcpu_group *g = v->group;
+	bool is_boot = v->id == 0;
+	int rc = is_boot ? make_objects(v, e) : wait_stage(g, STAGE_OBJECTS);
+
+	if (rc == 0)
+		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
+	if (rc < 0)
+		return rc;
+	if (g->state)
+		return set_up_state(v, e);
+	return is_boot ? set_up_boot(v, e) : set_up_application(v, e);
+}
+
+/* --- standing still --- */
 
 /*
  * After a kick: stands still while the group does.  KVM_RUN was interrupted by immediate_exit,
@@ -288,6 +317,7 @@ void vcpu_group_resume(struct vcpu_group *g)
 {
 	(void)pthread_mutex_lock(&g->lock);
 	g->paused = false;
+	g->stage = STAGE_GO;
 	(void)pthread_cond_broadcast(&g->changed);
 	(void)pthread_mutex_unlock(&g->lock);
 }
@@ -339,7 +369,7 @@ static void *vcpu_main(void *arg)
 
 	(void)snprintf(name, sizeof(name), "vcpu %u", v->id);
 	(void)prctl(PR_SET_NAME, name);
-	rc = v->id == 0 ? set_up_boot(v, &e) : set_up_application(v, &e);
+	rc = set_up(v, &e);
 	if (rc == -ECANCELED)
 		return NULL;
 	report(v->group, &e);

@@ -6,6 +6,8 @@
  * supported CPUID, loads the kernel and sets up everything else.  The chain of KVM calls is the
  * longer one, so nothing in it waits to be woken up.  struct vcpu_group is what they share; its
  * stages are entered in order under its lock.
+ *
+ * vCPUs that go on from a state take that instead: each thread its own, once the memory is there.
  */
 #ifndef MVM_VCPU_H
 #define MVM_VCPU_H
@@ -22,6 +24,7 @@
 #include "core/loop.h"
 #include "timeline.h"
 #include "x86/boot.h"
+#include "x86/cpu_state.h"
 
 /* How a machine ended; the first reason wins. */
 enum vm_end {
@@ -37,7 +40,7 @@ enum vcpu_stage {
 	STAGE_NEW,
 	STAGE_OBJECTS, /* VM, memory and interrupt controllers exist: vCPUs may be created */
 	STAGE_CPUID,   /* cpuid is final, but for the APIC id */
-	STAGE_GO,      /* the guest runs */
+	STAGE_GO,      /* the guest runs, or did: it may be paused */
 };
 
 /* The accesses that leave the guest for a device of ours. */
@@ -69,7 +72,7 @@ struct vcpu_group {
 	pthread_cond_t changed;
 	enum vcpu_stage stage;
 	bool has_host_cpuid; /* cpuid is what KVM supports */
-	bool has_entry;      /* the kernel is in memory and entry known */
+	bool has_entry;      /* guest memory is as it shall be, and entry known */
 	bool quit;           /* leave, wherever you are */
 	unsigned ready;      /* vCPUs that wait for STAGE_GO */
 	struct err error;    /* of the first thread that failed to set up */
@@ -81,6 +84,8 @@ struct vcpu_group {
 	struct kvm kvm;
 	struct cpuid_table cpuid;
 	struct boot_entry entry;
+	const struct cpu_state *state; /* of each vCPU; NULL: they boot.  Not used after STAGE_GO */
+	uint64_t advance_ns;           /* by how much their clocks go on */
 	unsigned cpus;
 	bool smt;
 	const struct cpu_template *cpu; /* NULL: none */
@@ -114,11 +119,8 @@ struct vcpu {
 void vcpu_group_init(struct vcpu_group *g);
 void vcpu_group_fini(struct vcpu_group *g);
 
-/* Lets the guest run, once vcpu_group_wait_ready() has said so.  The main thread. */
-void vcpu_group_go(struct vcpu_group *g);
-
-/* Says that g->cpuid holds what KVM supports, or that g->entry holds the kernel's.  The main
- * thread. */
+/* Says that g->cpuid holds what KVM supports, or that guest memory and g->entry are final.  The
+ * main thread. */
 void vcpu_group_has_cpuid(struct vcpu_group *g);
 void vcpu_group_has_entry(struct vcpu_group *g);
 
@@ -132,11 +134,12 @@ MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);
 /*
  * Makes the vCPUs, g->cpus of them at v, leave the guest: g->standing_post runs on g->loop when all
  * of them stand still, with the accesses finished that they were in the middle of.  One that waits
- * for a device comes when the device is done.  After vcpu_group_go(); the loop's thread.
+ * for a device comes when the device is done.  After vcpu_group_resume(); the loop's thread.
  */
 void vcpu_group_pause(struct vcpu_group *g, const struct vcpu *v);
 
-/* Lets them go on, each after it has told its guest's clock (KVM_KVMCLOCK_CTRL). */
+/* Lets them run: the first time once vcpu_group_wait_ready() has said so, and after a pause, each
+ * after it has told its guest's clock (KVM_KVMCLOCK_CTRL). */
 void vcpu_group_resume(struct vcpu_group *g);
 
 /* Adds what v has counted to ret.  Any thread. */

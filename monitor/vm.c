@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "bootline.h"
+#include "vm_state.h"
 #include "x86/cpu_template.h"
 #include "x86/layout.h"
+#include "x86/vmgenid.h"
 
 /* --- the end --- */
 
@@ -178,7 +181,12 @@ static int make_objects(void *ctx, struct err *e)
 
 	if (rc == 0)
 		rc = kvm_set_memory(k, &vm->mem, vm->cfg.track_dirty, e);
-	return rc == 0 ? kvm_create_irqchip(k, e) : rc;
+	if (rc == 0)
+		rc = kvm_create_irqchip(k, e);
+	/* Here, because it is one call, and each vCPU's state wants it done. */
+	if (rc == 0 && vm->cfg.state)
+		rc = clock_state_load(k, &vm->cfg.state->clock, vm->group.advance_ns, e);
+	return rc;
 }
 
 static int load(struct vm *vm, struct err *e)
@@ -200,7 +208,38 @@ static int load(struct vm *vm, struct err *e)
 		return rc;
 	if (bootline_wants_acpi(c))
 		devices_describe(&vm->devices, &boot.machine);
-	return boot_load(&vm->mem, &boot, &vm->group.entry, e);
+	rc = boot_load(&vm->mem, &boot, &vm->group.entry, e);
+	return rc == 0 ? vmgenid_renew(&vm->mem, e) : rc;
+}
+
+/* What boots: beside the boot vCPU's thread, which is busy with the VM. */
+static int prepare_boot(struct vm *vm, struct err *e)
+{
+	struct vcpu_group *g = &vm->group;
+	int rc = kvm_get_supported_cpuid(&g->kvm, &g->cpuid, e);
+
+	if (rc == 0) {
+		vcpu_group_has_cpuid(g);
+		rc = load(vm, e);
+	}
+	if (rc == 0)
+		vcpu_group_has_entry(g);
+	return rc;
+}
+
+/* What goes on: memory first, because the vCPUs' threads wait for it. */
+static int prepare_state(struct vm *vm, struct err *e)
+{
+	const struct vm_state *s = vm->cfg.state;
+	int rc = vm->cfg.fill_memory(vm->cfg.fill_ctx, &vm->mem, e);
+
+	if (rc == 0)
+		rc = vmgenid_renew(&vm->mem, e);
+	if (rc < 0)
+		return rc;
+	vcpu_group_has_entry(&vm->group);
+	rc = devices_init(&vm->devices, &vm->cfg, &vm->mem, e);
+	return rc == 0 ? devices_load(&vm->devices, s->device, s->ndevices, e) : rc;
 }
 
 static int build(struct vm *vm, struct err *e)
@@ -214,18 +253,40 @@ static int build(struct vm *vm, struct err *e)
 	if (rc == 0)
 		rc = guest_mem_init(&vm->mem, c->mem_size, LAYOUT_HOLE_START, LAYOUT_HOLE_END,
 			c->pages, c->prefault, e);
+	if (rc == 0 && c->track_dirty && mem_track_dirty(&vm->mem) < 0)
+		rc = err_sys(e, -ENOMEM, NULL, "cannot note which pages are written to");
 	for (unsigned i = 0; i < c->cpus && rc == 0; i++)
 		rc = vcpu_start(&vm->vcpu[i], g, i, e);
-	/* From here on the boot vCPU's thread is busy with the VM; this needs none. */
 	if (rc == 0)
-		rc = kvm_get_supported_cpuid(&g->kvm, &g->cpuid, e);
-	if (rc == 0)
-		vcpu_group_has_cpuid(g);
-	if (rc == 0)
-		rc = load(vm, e);
-	if (rc == 0)
-		vcpu_group_has_entry(g);
+		rc = c->state ? prepare_state(vm, e) : prepare_boot(vm, e);
 	return rc;
+}
+
+/* By how much the guest's clocks go on, whose machine was saved a while ago: one figure for all of
+ * them. */
+static uint64_t time_since(const struct clock_state *saved)
+{
+	struct timespec now;
+	uint64_t ns;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	/* A clock that was set back, or another host's that is behind. */
+	return ns > saved->realtime_ns ? ns - saved->realtime_ns : 0;
+}
+
+static void take_state(struct vm *vm, const struct vm_state *s)
+{
+	struct vcpu_group *g = &vm->group;
+
+	INVARIANT(s->cpus == vm->cfg.cpus && s->mem_size == vm->cfg.mem_size &&
+		  s->cpuid.head.nent <= KVM_CPUID_MAX);
+	g->state = s->cpu;
+	g->advance_ns = vm->cfg.holds_clock ? 0 : time_since(&s->clock);
+	/* Only what there is of it: the table has room for a lot more. */
+	memcpy(&g->cpuid, &s->cpuid,
+		sizeof(g->cpuid.head) + s->cpuid.head.nent * sizeof(g->cpuid.entry[0]));
+	vm->phase = VM_PAUSED;
 }
 
 int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struct err *e)
@@ -257,12 +318,41 @@ int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struc
 	vm->group.make_objects = make_objects;
 	vm->group.ended = on_vcpu_ended;
 	vm->group.ctx = vm;
+	if (c->state)
+		take_state(vm, c->state);
 	rc = build(vm, e);
 	if (rc < 0) {
 		vm_free(vm);
 		return rc;
 	}
 	*ret = vm;
+	return 0;
+}
+
+/* Chips, timer and eventfds.  Not on the boot vCPU's thread: it has the longer way to go. */
+static int connect(struct vm *vm, struct err *e)
+{
+	const struct kvm *k = &vm->group.kvm;
+	int rc = vcpu_group_wait_objects(&vm->group, e);
+
+	if (rc == 0)
+		rc = kvm_create_pit(k, e);
+	if (rc == 0 && vm->cfg.state)
+		rc = chip_state_load(k, &vm->cfg.state->chips, e);
+	return rc == 0 ? devices_connect(&vm->devices, k, e) : rc;
+}
+
+/* What may interrupt: only now that all vCPUs have their LAPICs' state, which would be written over
+ * it. */
+static int load_board(struct vm *vm, struct err *e)
+{
+	const struct vm_state *s = vm->cfg.state;
+
+	if (serial_load(&vm->machine.serial, &s->serial) < 0)
+		return err_set(e, -EBADMSG, "no serial port has the state that was saved");
+	if (i8042_load(&vm->machine.i8042, &s->i8042) < 0)
+		return err_set(e, -EBADMSG, "no keyboard controller has the state that was saved");
+	machine_announce_generation(&vm->machine);
 	return 0;
 }
 
@@ -276,14 +366,9 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 		.has_boot_timer = vm->cfg.has_boot_timer,
 	};
 	const struct devices_host news = { .news = on_news, .ctx = vm };
-	int rc = vcpu_group_wait_objects(&vm->group, e);
-	bool ended;
+	int rc = connect(vm, e);
+	bool goes = !vm->cfg.state, ended;
 
-	/* Not on the boot vCPU's thread: it has the longer way to go. */
-	if (rc == 0)
-		rc = kvm_create_pit(&vm->group.kvm, e);
-	if (rc == 0)
-		rc = devices_connect(&vm->devices, &vm->group.kvm, e);
 	if (rc == 0)
 		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
@@ -292,9 +377,15 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 		vm->host = *host;
 	vm->group.loop = l;
 	machine_init(&vm->machine, vm->group.kvm.vm_fd, &board);
+	vm->has_machine = true;
+	rc = goes ? 0 : load_board(vm, e);
+	if (rc < 0)
+		return rc;
 	devices_add_to_bus(&vm->devices, &vm->machine.mmio);
 	devices_start(&vm->devices, l, vm->host.news ? &news : NULL);
-	vm->has_machine = true;
+	/* Borrowed until here. */
+	vm->cfg.state = NULL;
+	vm->group.state = NULL;
 	(void)pthread_mutex_lock(&vm->end_lock);
 	vm->loop = l;
 	ended = vm->end != VM_RUNNING;
@@ -304,7 +395,8 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 		return 0;
 	}
 	timeline_set(vm->timeline, TIMELINE_BUILT);
-	vcpu_group_go(&vm->group);
+	if (goes)
+		vcpu_group_resume(&vm->group);
 	return 0;
 }
 

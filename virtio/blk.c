@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "virtio/blk_private.h"
+#include "virtio/state.h"
 
 enum {
 	/* Of one request beside header and status, so that it fits the queue without an indirect
@@ -127,6 +128,7 @@ static void finish(struct blk *b, struct blk_slot *s)
 	count_result(b, s);
 	/* Before the used index, which virtio_publish() writes behind a fence. */
 	WRITE_ONCE(*r->status_at, r->status);
+	mem_mark_dirty(b->dev.mem, r->status_at, sizeof(*r->status_at));
 	virtq_push(&b->dev.vq[0], s->head, blk_request_written(r, s->job.bytes));
 	slot_put(b, s);
 	defer(b);
@@ -147,6 +149,11 @@ static void on_done(struct blk_job *job)
 
 static void begin(struct blk *b, struct blk_slot *s)
 {
+	const struct blk_request *r = &s->job.req;
+
+	/* Now, because a transfer that goes on eats its segments. */
+	if (r->status == VIRTIO_BLK_S_OK && (r->op == BLK_READ || r->op == BLK_GET_ID))
+		virtio_mark_dirty(&b->dev, r->iov, 0, r->len);
 	s->job.disk = b->disk;
 	s->job.is_write_through = b->is_write_through;
 	s->job.done = on_done;
@@ -349,6 +356,22 @@ static void blk_queue_stopped(struct virtio_device *dev, unsigned q)
 	blk_reset(dev);
 }
 
+/* A request that is held was not paid for: it stays in the ring. */
+static void blk_save(const struct virtio_device *dev, struct virtio_state *ret)
+{
+	const struct blk *b = container_of(dev, struct blk, dev);
+
+	limiter_save(&b->limiter, blk_now_ns(b), &ret->limiter[0]);
+}
+
+static int blk_load(struct virtio_device *dev, const struct virtio_state *s)
+{
+	struct blk *b = blk_of(dev);
+
+	limiter_load(&b->limiter, &s->limiter[0], blk_now_ns(b));
+	return 0;
+}
+
 static void blk_free(struct virtio_device *dev)
 {
 	struct blk *b = blk_of(dev);
@@ -373,6 +396,8 @@ static const struct virtio_ops blk_ops = {
 	.resume = blk_resume,
 	.queue_stopped = blk_queue_stopped,
 	.reset = blk_reset,
+	.save = blk_save,
+	.load = blk_load,
 	.free = blk_free,
 };
 

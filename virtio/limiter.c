@@ -2,6 +2,7 @@
 #include "virtio/limiter.h"
 
 #include "base/check.h"
+#include "virtio/state.h"
 
 static bool is_limited(const struct bucket *b)
 {
@@ -131,4 +132,41 @@ uint64_t bucket_take_some(struct bucket *b, uint64_t n, uint64_t now_ns)
 	some = b->burst >= n || b->tokens >= n - b->burst ? n : b->burst + b->tokens;
 	take(b, some);
 	return some;
+}
+
+/* --- state --- */
+
+static void save(struct bucket b, uint64_t now_ns, struct bucket_state *ret)
+{
+	/* As above: while the credit lasts nothing flows in. */
+	if (is_limited(&b) && b.burst == 0)
+		refill(&b, now_ns);
+	*ret = (struct bucket_state){
+		.tokens = b.tokens, .debt = b.debt, .burst = b.burst, .rest = b.rest
+	};
+}
+
+static void load(struct bucket *b, const struct bucket_state *s, uint64_t now_ns)
+{
+	if (!is_limited(b))
+		return;
+	b->tokens = MIN(s->tokens, b->cfg.size);
+	b->burst = MIN(s->burst, b->cfg.burst);
+	/* No request has more bytes (virtq_pop()), and each takes its tokens while nothing is owed.
+	 */
+	b->debt = MIN(s->debt, (uint64_t)UINT32_MAX);
+	b->rest = MIN(s->rest, refill_ns(b) - 1);
+	b->at_ns = now_ns;
+}
+
+void limiter_save(const struct limiter *l, uint64_t now_ns, struct limiter_state *ret)
+{
+	save(l->bytes, now_ns, &ret->bytes);
+	save(l->ops, now_ns, &ret->ops);
+}
+
+void limiter_load(struct limiter *l, const struct limiter_state *s, uint64_t now_ns)
+{
+	load(&l->bytes, &s->bytes, now_ns);
+	load(&l->ops, &s->ops, now_ns);
 }

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "virtio/mmio_private.h"
 
 enum {
 	REG_MAGIC = 0x000,
@@ -41,10 +42,6 @@ enum {
 	MAGIC = 0x74726976, /* "virt" */
 	VERSION = 2,
 	VENDOR = 0x004d564d, /* "MVM" */
-
-	STATUS_SET_UP = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER,
-	STATUS_OF_DRIVER = STATUS_SET_UP | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK |
-			   VIRTIO_CONFIG_S_FAILED,
 };
 
 /* --- what the loop does for a vCPU --- */
@@ -143,17 +140,6 @@ static void ask_loop(struct virtio_mmio *t, enum mmio_request request, unsigned 
 
 /* --- status --- */
 
-static bool features_are_good(const struct virtio_mmio *t)
-{
-	const struct virtio_device *dev = t->dev;
-	uint64_t f = t->driver_features;
-
-	/* A subset of what is offered (2.2.1), version 1 among it (6.2), and whole (5.x.3.1). */
-	return !t->has_excess_features && (f & ~dev->offered) == 0 &&
-	       (f & VIRTIO_BIT(VIRTIO_F_VERSION_1)) &&
-	       (!dev->ops->accepts || dev->ops->accepts(dev, f));
-}
-
 static void clear(struct virtio_mmio *t)
 {
 	struct virtio_device *dev = t->dev;
@@ -202,15 +188,16 @@ static void driver_ok(struct virtio_mmio *t)
  */
 static void write_status(struct virtio_mmio *t, uint32_t value)
 {
-	uint32_t added = value & STATUS_OF_DRIVER & ~t->status;
+	uint32_t added = value & MMIO_STATUS_OF_DRIVER & ~t->status;
 
 	if (value == 0) {
 		reset(t);
 		return;
 	}
-	t->status |= added & (STATUS_SET_UP | VIRTIO_CONFIG_S_FAILED);
-	if ((added & VIRTIO_CONFIG_S_FEATURES_OK) && (t->status & STATUS_SET_UP) == STATUS_SET_UP &&
-		features_are_good(t)) {
+	t->status |= added & (MMIO_STATUS_SET_UP | VIRTIO_CONFIG_S_FAILED);
+	if ((added & VIRTIO_CONFIG_S_FEATURES_OK) &&
+		(t->status & MMIO_STATUS_SET_UP) == MMIO_STATUS_SET_UP && !t->has_excess_features &&
+		mmio_features_are_good(t->dev, t->driver_features)) {
 		t->status |= VIRTIO_CONFIG_S_FEATURES_OK;
 		t->dev->acked = t->driver_features;
 	}
@@ -501,6 +488,12 @@ void virtio_mmio_start(struct virtio_mmio *t, struct loop *l)
 	t->dev->loop = l;
 	for (unsigned q = 0; q < t->dev->ops->nqueues; q++)
 		loop_watch(l, &t->queue[q].watch, t->queue[q].kick_fd);
+	/* One that was loaded: its queues are looked at when the pause ends. */
+	if (t->pause == MMIO_PAUSED && (t->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		t->dev->active = true;
+		t->dev->is_quiesced = true;
+		t->dev->ops->activate(t->dev);
+	}
 }
 
 void virtio_mmio_stop(struct virtio_mmio *t)
@@ -534,6 +527,11 @@ void virtio_mmio_resume(struct virtio_mmio *t)
 	if (!dev->active)
 		return;
 	dev->is_quiesced = false;
+	if (t->is_loaded) {
+		count_add(&dev->counters.interrupts, 1);
+		virtio_interrupt(dev, VIRTIO_ISR_USED);
+	}
+	t->is_loaded = false;
 	dev->ops->resume(dev);
 }
 

@@ -46,6 +46,7 @@ struct virtio_mmio {
 	struct loop_post post; /* brings request to the loop */
 	enum mmio_pause pause; /* the loop's thread only */
 	void (*paused)(struct virtio_mmio *t);
+	bool is_loaded; /* and has not gone on since; the loop's thread only */
 	/* private, under lock but for what says otherwise */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -83,14 +84,16 @@ void virtio_mmio_pause(struct virtio_mmio *t, void (*done)(struct virtio_mmio *t
 /* After that: the device looks at its queues and goes on. */
 void virtio_mmio_resume(struct virtio_mmio *t);
 
-/* Transport and device as plain values; the device is paused. */
+/* Transport and device as plain values; the device is paused, and can go on afterwards. */
 void virtio_mmio_save(const struct virtio_mmio *t, struct virtio_state *ret);
 
 /*
  * The other way, into a transport that was just made: its queues are checked as the driver's would
- * be.  The device is then paused; an active one is activated by virtio_mmio_start().  0, or -errno
- * with e filled: -EBADMSG for values that cannot be, -EOPNOTSUPP when the driver had agreed on
- * features that this device does not offer.
+ * be.  The device is then paused; an active one is activated by virtio_mmio_start(), and interrupts
+ * its driver once when it goes on.  The configuration space is the device's own; a driver that knew
+ * another is told of a change.  0, or -errno with e filled (it does not name the device): -EBADMSG
+ * for values that cannot be, -EOPNOTSUPP when the driver had agreed on features that this device
+ * does not offer; t and its device are then of no use but to be freed.
  */
 MUST_CHECK int virtio_mmio_load(struct virtio_mmio *t, const struct virtio_state *s, struct err *e);
 

@@ -2,6 +2,7 @@
 #include "virtio/net.h"
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "virtio/net_private.h"
+#include "virtio/state.h"
 
 /* --- features --- */
 
@@ -302,6 +304,37 @@ static void net_reset(struct virtio_device *dev)
 	net_tx_forget(n);
 }
 
+/*
+ * What was taken is put back by the queues' positions: a frame that the guest sends and the tap had
+ * no room for is sent then, and pays its limiter once more.  A frame that was read from the tap and
+ * waits for buffers or for its limiter is lost with the machine that is saved, as on a wire that is
+ * pulled; the one that goes on has it.
+ */
+static void net_save(const struct virtio_device *dev, struct virtio_state *ret)
+{
+	const struct net *n = container_of(dev, struct net, dev);
+
+	limiter_save(&n->rx.gate.limiter, net_now_ns(n), &ret->limiter[NET_QUEUE_RX]);
+	limiter_save(&n->tx.gate.limiter, net_now_ns(n), &ret->limiter[NET_QUEUE_TX]);
+	ret->is_link_up = n->is_link_up;
+}
+
+static int net_load(struct virtio_device *dev, const struct virtio_state *s)
+{
+	struct net *n = net_of(dev);
+	uint16_t set = s->is_link_up ? VIRTIO_NET_S_LINK_UP : 0;
+
+	limiter_load(&n->rx.gate.limiter, &s->limiter[NET_QUEUE_RX], net_now_ns(n));
+	limiter_load(&n->tx.gate.limiter, &s->limiter[NET_QUEUE_TX], net_now_ns(n));
+	n->is_link_up = s->is_link_up;
+	/* As net_announce(): it may be another host's network. */
+	if ((s->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+		(s->acked & VIRTIO_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE)))
+		set |= VIRTIO_NET_S_ANNOUNCE;
+	net_set_status(n, set, VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
+	return 0;
+}
+
 static void net_free(struct virtio_device *dev)
 {
 	struct net *n = net_of(dev);
@@ -324,6 +357,8 @@ static const struct virtio_ops net_ops = {
 	.resume = net_resume,
 	.queue_stopped = net_queue_stopped,
 	.reset = net_reset,
+	.save = net_save,
+	.load = net_load,
 	.free = net_free,
 };
 

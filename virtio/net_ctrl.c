@@ -40,6 +40,7 @@ static bool command(struct net *n)
 	}
 	ack = execute(n, &c);
 	net_scatter(&iov[c.nread], 0, &ack, sizeof(ack));
+	virtio_mark_dirty(&n->dev, &iov[c.nread], 0, sizeof(ack));
 	virtq_push(vq, c.head, sizeof(ack));
 	count_add(&n->dev.counters.requests[COUNT_OTHER], 1);
 	return true;

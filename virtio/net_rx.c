@@ -236,17 +236,21 @@ static bool read_frame(struct net *n)
 		loop_poll(n->dev.loop, &rx->poll, n->tap.fd, POLLIN);
 		return false;
 	}
+	/* Whatever becomes of it. */
+	virtio_mark_dirty(&n->dev, iov, 0, MIN((uint64_t)got, room));
 	take_frame(n, (uint32_t)got, room);
 	return true;
 }
 
 /* Copies what has room by now. */
-static void unspill(struct net_rx *rx)
+static void unspill(struct net *n)
 {
+	struct net_rx *rx = &n->rx;
 	uint32_t at = rx->frame - rx->spilled;
 	uint32_t part = (uint32_t)(MIN(rx->bytes, rx->frame) - at);
 
 	net_scatter(&rx->iov[rx->iov_first], at, rx->spill + rx->spill_end - rx->spilled, part);
+	virtio_mark_dirty(&n->dev, &rx->iov[rx->iov_first], at, part);
 	rx->spilled -= part;
 }
 
@@ -262,7 +266,7 @@ static bool find_room(struct net *n)
 
 	if (state == POOL_BROKEN)
 		return false;
-	unspill(rx);
+	unspill(n);
 	if (rx->spilled == 0)
 		return true;
 	now = net_now_ns(n);
@@ -291,6 +295,8 @@ static void deliver(struct net *n)
 		memcpy((uint8_t *)rx->iov[rx->iov_first].iov_base + at, &used, sizeof(used));
 	else
 		net_scatter(&rx->iov[rx->iov_first], at, &used, sizeof(used));
+	/* The rest was marked when it was read, which may be before a pause. */
+	virtio_mark_dirty(&n->dev, &rx->iov[rx->iov_first], at, sizeof(used));
 	while (left > 0) {
 		const struct net_chain *c = &rx->chain[rx->chain_first];
 		uint32_t part = MIN(left, c->len);

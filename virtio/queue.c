@@ -75,6 +75,26 @@ void virtq_stop(struct virtq *vq)
 	*vq = (struct virtq){ 0 };
 }
 
+/* --- where it stands --- */
+
+void virtq_get_position(const struct virtq *vq, struct virtq_position *ret)
+{
+	*ret = (struct virtq_position){ .next_avail = (uint16_t)(vq->next_avail - vq->inflight),
+		.next_used = vq->next_used,
+		.signalled = vq->signalled,
+		.has_signalled = vq->has_signalled };
+}
+
+void virtq_set_position(struct virtq *vq, const struct virtq_position *at)
+{
+	/* Our copy of the driver's index is used up, so that the first virtq_pop() looks at it, and
+	 * checks it against where we are. */
+	vq->avail_idx = vq->next_avail = at->next_avail;
+	vq->next_used = at->next_used;
+	vq->signalled = at->signalled;
+	vq->has_signalled = at->has_signalled;
+}
+
 /* --- taking chains --- */
 
 static int broken(struct virtq *vq, enum virtio_rule rule)
@@ -253,6 +273,7 @@ void virtq_push(struct virtq *vq, uint16_t head, uint32_t written)
 	at = &vq->used->ring[vq->next_used & (vq->num - 1)];
 	WRITE_ONCE(at->id, head);
 	WRITE_ONCE(at->len, written);
+	mem_mark_dirty(vq->mem, at, sizeof(*at));
 	vq->next_used++;
 }
 
@@ -267,6 +288,7 @@ bool virtq_publish(struct virtq *vq)
 	/* The entries before the index that covers them (2.7.8.2). */
 	atomic_thread_fence(memory_order_release);
 	WRITE_ONCE(vq->used->idx, now);
+	mem_mark_dirty(vq->mem, &vq->used->idx, sizeof(vq->used->idx));
 	vq->signalled = now;
 	vq->has_signalled = true;
 	/* The index before the look at what the driver wants: it writes its wish first and then
@@ -285,6 +307,13 @@ static void set_avail_event(struct virtq *vq, uint16_t value)
 	__virtio16 *at = (__virtio16 *)(void *)&vq->used->ring[vq->num];
 
 	WRITE_ONCE(*at, value);
+	mem_mark_dirty(vq->mem, at, sizeof(*at));
+}
+
+static void set_used_flags(struct virtq *vq, uint16_t value)
+{
+	WRITE_ONCE(vq->used->flags, value);
+	mem_mark_dirty(vq->mem, &vq->used->flags, sizeof(vq->used->flags));
 }
 
 void virtq_kicks_off(struct virtq *vq)
@@ -292,7 +321,7 @@ void virtq_kicks_off(struct virtq *vq)
 	/* With the event index there is nothing to write: it stays behind what is taken, and the
 	 * driver kicks only when it passes it. */
 	if (vq->ready && !vq->event_idx)
-		WRITE_ONCE(vq->used->flags, VRING_USED_F_NO_NOTIFY);
+		set_used_flags(vq, VRING_USED_F_NO_NOTIFY);
 }
 
 bool virtq_kicks_on(struct virtq *vq)
@@ -302,7 +331,7 @@ bool virtq_kicks_on(struct virtq *vq)
 	if (vq->event_idx)
 		set_avail_event(vq, vq->next_avail);
 	else
-		WRITE_ONCE(vq->used->flags, 0);
+		set_used_flags(vq, 0);
 	/* Our wish before the look at the index; pairs with the driver's barrier between its index
 	 * and the look at our wish (2.7.13.4.1). */
 	atomic_thread_fence(memory_order_seq_cst);

@@ -31,10 +31,10 @@ struct limiter_state {
 	struct bucket_state bytes, ops;
 };
 
-/* limiter.h.  load: after limiter_init(), whose configuration counts: more than fits it is cut down
- * to that. */
+/* limiter.h.  save: as it stands at now_ns, with what has flowed in until then.  load: after
+ * limiter_init(), whose configuration counts: more than fits it is cut down to that. */
 struct limiter;
-void limiter_save(const struct limiter *l, struct limiter_state *ret);
+void limiter_save(const struct limiter *l, uint64_t now_ns, struct limiter_state *ret);
 void limiter_load(struct limiter *l, const struct limiter_state *s, uint64_t now_ns);
 
 enum {

@@ -34,8 +34,21 @@ void virtio_device_fini(struct virtio_device *dev)
 	(void)pthread_mutex_destroy(&dev->config_lock);
 }
 
+void virtio_mark_dirty_slowly(
+	const struct virtio_device *dev, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	for (; len > 0; iov++) {
+		uint64_t part = off < iov->iov_len ? MIN(len, iov->iov_len - off) : 0;
+
+		if (part > 0)
+			mem_mark_dirty(dev->mem, (const uint8_t *)iov->iov_base + off, part);
+		len -= part;
+		off -= MIN(off, (uint64_t)iov->iov_len);
+	}
+}
+
 /* The cause first, then the interrupt: the handler that it starts reads the cause. */
-static void interrupt(struct virtio_device *dev, uint32_t cause)
+void virtio_interrupt(struct virtio_device *dev, uint32_t cause)
 {
 	uint64_t one = 1;
 
@@ -50,7 +63,7 @@ void virtio_publish(struct virtio_device *dev, unsigned q)
 	if (!virtq_publish(&dev->vq[q]))
 		return;
 	count_add(&dev->counters.interrupts, 1);
-	interrupt(dev, VIRTIO_ISR_USED);
+	virtio_interrupt(dev, VIRTIO_ISR_USED);
 }
 
 void virtio_break(struct virtio_device *dev, enum virtio_rule rule)
@@ -61,7 +74,7 @@ void virtio_break(struct virtio_device *dev, enum virtio_rule rule)
 	/* Once is enough: the driver is told until it resets. */
 	if (atomic_exchange(&dev->needs_reset, true))
 		return;
-	interrupt(dev, VIRTIO_ISR_CONFIG);
+	virtio_interrupt(dev, VIRTIO_ISR_CONFIG);
 	atomic_store(&dev->broken_rule, rule);
 	if (dev->told)
 		loop_post(dev->loop, &dev->broken_post);
@@ -100,7 +113,7 @@ void virtio_config_write(struct virtio_device *dev, size_t off, const void *src,
 		return;
 	count_add(&dev->counters.config_changes, 1);
 	count_add(&dev->counters.interrupts, 1);
-	interrupt(dev, VIRTIO_ISR_CONFIG);
+	virtio_interrupt(dev, VIRTIO_ISR_CONFIG);
 }
 
 void virtio_config_read(struct virtio_device *dev, size_t off, void *dst, size_t len)

@@ -22,10 +22,10 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "core/loop.h"
+#include "core/mem.h"
 #include "virtio/counters.h"
 #include "virtio/queue.h"
 
-struct guest_mem;
 struct virtio_device;
 struct virtio_state;
 
@@ -134,6 +134,21 @@ static inline bool virtio_has(const struct virtio_device *dev, unsigned feature)
 {
 	return dev->acked & VIRTIO_BIT(feature);
 }
+
+void virtio_mark_dirty_slowly(
+	const struct virtio_device *dev, const struct iovec *iov, uint64_t off, uint64_t len);
+
+/* Says that len bytes of guest memory from off on in these segments, which are that long, were
+ * written to, or will be before the device is at rest (mem_mark_dirty()). */
+static inline void virtio_mark_dirty(
+	const struct virtio_device *dev, const struct iovec *iov, uint64_t off, uint64_t len)
+{
+	if (__builtin_expect(dev->mem->dirty != NULL, 0))
+		virtio_mark_dirty_slowly(dev, iov, off, len);
+}
+
+/* Interrupts the driver for a cause (VIRTIO_ISR_...), whether it wants that or not. */
+void virtio_interrupt(struct virtio_device *dev, uint32_t cause);
 
 /* Publishes what was pushed to queue q and interrupts the guest if it wants that. */
 void virtio_publish(struct virtio_device *dev, unsigned q);

@@ -1,6 +1,7 @@
 /* The i8042 keyboard controller (i8042.h). */
 #include "legacy/i8042.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -256,6 +257,55 @@ bool i8042_ctrl_alt_del(struct i8042 *k)
 	}
 	(void)pthread_mutex_unlock(&k->lock);
 	return sent;
+}
+
+/* --- state --- */
+
+void i8042_save(struct i8042 *k, struct i8042_state *ret)
+{
+	(void)pthread_mutex_lock(&k->lock);
+	*ret = (struct i8042_state){ .count = k->count,
+		.control = k->control,
+		.outport = k->outport,
+		.expects = k->expects,
+		.kbd_expects = k->kbd_expects,
+		.kbd_scans = k->kbd_scans };
+	/* All of it: behind the bytes that wait is what the latch shows when none does. */
+	for (unsigned i = 0; i < I8042_QUEUE; i++)
+		ret->queue[i] = k->queue[(k->first + i) % I8042_QUEUE];
+	(void)pthread_mutex_unlock(&k->lock);
+}
+
+/* Whether a parameter follows, on port 0x60. */
+static bool has_parameter(uint8_t command)
+{
+	switch (command) {
+	case CMD_WRITE_CONTROL:
+	case CMD_WRITE_OUTPORT:
+	case CMD_KBD_LOOP:
+	case CMD_AUX_LOOP:
+	case CMD_AUX_SEND: return true;
+	default: return false;
+	}
+}
+
+int i8042_load(struct i8042 *k, const struct i8042_state *state)
+{
+	if (state->count > I8042_QUEUE || (state->expects && !has_parameter(state->expects)))
+		return -EBADMSG;
+	(void)pthread_mutex_lock(&k->lock);
+	k->first = 0;
+	k->count = state->count;
+	memcpy(k->queue, state->queue, sizeof(k->queue));
+	k->control = state->control;
+	k->outport = state->outport;
+	k->expects = state->expects;
+	k->kbd_expects = state->kbd_expects;
+	k->kbd_scans = state->kbd_scans;
+	/* KVM was told nothing yet, and irq says so. */
+	update_irq(k);
+	(void)pthread_mutex_unlock(&k->lock);
+	return 0;
 }
 
 void i8042_get_counters(struct i8042 *k, struct i8042_counters *ret)

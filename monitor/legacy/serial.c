@@ -1,6 +1,7 @@
 /* A 16550A UART (serial.h). */
 #include "legacy/serial.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -321,6 +322,66 @@ size_t serial_receive(struct serial *s, const uint8_t *buf, size_t len)
 	update_irq(s);
 	(void)pthread_mutex_unlock(&s->lock);
 	return n;
+}
+
+/* --- state --- */
+
+void serial_save(struct serial *s, struct serial_state *ret)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	*ret = (struct serial_state){ .ier = s->ier,
+		.fcr = s->fcr,
+		.lcr = s->lcr,
+		.mcr = s->mcr,
+		.scr = s->scr,
+		.dll = s->dll,
+		.dlm = s->dlm,
+		.thr_empty_pending = s->thr_empty_pending,
+		.overrun = s->overrun,
+		.brk = s->brk,
+		.listening = s->listening,
+		.count = s->count };
+	for (unsigned i = 0; i < s->count; i++)
+		ret->fifo[i] = s->fifo[(s->first + i) % SERIAL_FIFO];
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+/* What write_register() can leave behind. */
+static bool can_be(const struct serial_state *state)
+{
+	uint8_t fcr = FCR_ENABLE | 3 << FCR_TRIGGER_SHIFT;
+
+	if ((state->ier & ~IER_MASK) || (state->mcr & ~MCR_MASK) || (state->fcr & ~fcr))
+		return false;
+	if (!(state->fcr & FCR_ENABLE) && (state->fcr != 0 || state->count > 1))
+		return false;
+	/* Who enables the receive interrupt listens. */
+	return state->count <= SERIAL_FIFO && (state->listening || !(state->ier & IER_RECEIVED));
+}
+
+int serial_load(struct serial *s, const struct serial_state *state)
+{
+	if (!can_be(state))
+		return -EBADMSG;
+	(void)pthread_mutex_lock(&s->lock);
+	s->ier = state->ier;
+	s->fcr = state->fcr;
+	s->lcr = state->lcr;
+	s->mcr = state->mcr;
+	s->scr = state->scr;
+	s->dll = state->dll;
+	s->dlm = state->dlm;
+	s->thr_empty_pending = state->thr_empty_pending;
+	s->overrun = state->overrun;
+	s->brk = state->brk;
+	s->listening = state->listening;
+	s->first = 0;
+	s->count = state->count;
+	memcpy(s->fifo, state->fifo, sizeof(s->fifo));
+	/* KVM was told nothing yet, and irq says so. */
+	update_irq(s);
+	(void)pthread_mutex_unlock(&s->lock);
+	return 0;
 }
 
 void serial_get_counters(struct serial *s, struct serial_counters *ret)

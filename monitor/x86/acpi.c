@@ -113,8 +113,8 @@ static gpa_t append(const struct guest_mem *m, gpa_t *next, const void *table, s
 {
 	gpa_t at = *next;
 
-	/* All tables together have a size known beforehand and the room is 64 KiB. */
-	INVARIANT(at + len <= LAYOUT_MPTABLE && mem_write(m, at, table, len) == 0);
+	/* All tables together have a size known beforehand and the room is 60 KiB. */
+	INVARIANT(at + len <= LAYOUT_VMGENID && mem_write(m, at, table, len) == 0);
 	*next = align_up(at + len, ACPI_ALIGN);
 	return at;
 }
@@ -145,23 +145,53 @@ static void aml_i8042(struct aml *a)
 	aml_end(a, dev);
 }
 
-/* The power button and the event device that announces it. */
+enum { NOTIFY_STATUS_CHANGE = 0x80 };
+
 static void aml_power_button(struct aml *a)
 {
-	enum { NOTIFY_STATUS_CHANGE = 0x80 };
-	size_t dev = aml_begin_device(a, "PWRB"), part;
+	size_t dev = aml_begin_device(a, "PWRB");
 
 	aml_name_eisaid(a, "_HID", "PNP0C0C");
 	aml_end(a, dev);
+}
 
-	dev = aml_begin_device(a, "GED_");
+/* The names are those that drivers look for: Linux's short one, and the one that Microsoft gave. */
+static void aml_vmgenid(struct aml *a)
+{
+	size_t dev = aml_begin_device(a, "VGEN");
+
+	aml_name_string(a, "_HID", "MVMG0001");
+	aml_name_strings(a, "_CID", "VM_Gen_Counter", "VMGENCTR");
+	aml_name_string(a, "_DDN", "VM_Gen_Counter");
+	aml_name_integers(a, "ADDR", (uint32_t)LAYOUT_VMGENID, 0); /* low half, high half */
+	aml_end(a, dev);
+}
+
+/* The device that announces what happens to the others, each by an interrupt of its own (5.6.9). */
+static void aml_events(struct aml *a)
+{
+	static const struct {
+		uint32_t gsi;
+		const char *path;
+	} sources[] = {
+		{ LAYOUT_GSI_POWER_BUTTON, "\\_SB_.PWRB" },
+		{ LAYOUT_GSI_VMGENID, "\\_SB_.VGEN" },
+	};
+	size_t dev = aml_begin_device(a, "GED_"), part;
+
 	aml_name_string(a, "_HID", "ACPI0013");
 	aml_name_integer(a, "_UID", 0);
 	part = aml_begin_resources(a);
-	aml_interrupt(a, LAYOUT_GSI_POWER_BUTTON);
+	for (unsigned i = 0; i < ARRAY_SIZE(sources); i++)
+		aml_interrupt(a, sources[i].gsi);
 	aml_end_resources(a, part);
 	part = aml_begin_method(a, "_EVT", 1);
-	aml_notify(a, "\\_SB_.PWRB", NOTIFY_STATUS_CHANGE);
+	for (unsigned i = 0; i < ARRAY_SIZE(sources); i++) {
+		size_t is = aml_begin_if_arg0(a, sources[i].gsi);
+
+		aml_notify(a, sources[i].path, NOTIFY_STATUS_CHANGE);
+		aml_end(a, is);
+	}
 	aml_end(a, part);
 	aml_end(a, dev);
 }
@@ -199,6 +229,8 @@ static gpa_t write_dsdt(const struct guest_mem *m, const struct acpi_config *c, 
 	aml_com1(&a);
 	aml_i8042(&a);
 	aml_power_button(&a);
+	aml_vmgenid(&a);
+	aml_events(&a);
 	for (unsigned i = 0; i < c->nslots; i++)
 		aml_virtio(&a, i, &c->slot[i]);
 	aml_end(&a, scope);

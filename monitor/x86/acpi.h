@@ -2,8 +2,8 @@
  * ACPI tables of the machine: RSDP, XSDT, hardware-reduced FADT, MADT, DSDT.
  *
  * Hardware-reduced (ACPI 6.4, 3.11.1): no SCI, no PM timer, no legacy interrupt overrides.  Sleep
- * and reset are the registers of legacy/acpi_pm.h; the power button is announced by a generic event
- * device (5.6.9).
+ * and reset are the registers of legacy/acpi_pm.h; the power button and a new generation id
+ * (vmgenid.h) are announced by a generic event device (5.6.9).
  */
 #ifndef MVM_X86_ACPI_H
 #define MVM_X86_ACPI_H

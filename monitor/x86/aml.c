@@ -14,7 +14,10 @@ enum {
 	OP_PACKAGE = 0x12,
 	OP_METHOD = 0x14,
 	OP_EXT = 0x5b,
+	OP_ARG0 = 0x68,
 	OP_NOTIFY = 0x86,
+	OP_EQUAL = 0x93,
+	OP_IF = 0xa0,
 	OP_EXT_DEVICE = 0x82,
 	/* Lengths are written in the three-byte form (20.2.4), so that a scope can be closed
 	   without moving it. */
@@ -146,6 +149,24 @@ static void put_integer(struct aml *a, uint32_t value)
 	}
 }
 
+static void put_string(struct aml *a, const char *value)
+{
+	put8(a, OP_STRING);
+	put(a, value, strlen(value) + 1);
+}
+
+size_t aml_begin_if_arg0(struct aml *a, uint32_t value)
+{
+	size_t mark;
+
+	put8(a, OP_IF);
+	mark = begin(a);
+	put8(a, OP_EQUAL);
+	put8(a, OP_ARG0);
+	put_integer(a, value);
+	return mark;
+}
+
 static void begin_name(struct aml *a, const char *name)
 {
 	put8(a, OP_NAME);
@@ -155,8 +176,7 @@ static void begin_name(struct aml *a, const char *name)
 void aml_name_string(struct aml *a, const char *name, const char *value)
 {
 	begin_name(a, name);
-	put8(a, OP_STRING);
-	put(a, value, strlen(value) + 1);
+	put_string(a, value);
 }
 
 void aml_name_integer(struct aml *a, const char *name, uint32_t value)
@@ -184,14 +204,39 @@ void aml_name_eisaid(struct aml *a, const char *name, const char *id)
 	put8(a, hex_digit(id[5]) << 4 | hex_digit(id[6]));
 }
 
-void aml_name_package4(struct aml *a, const char *name, const uint8_t value[4])
+static size_t begin_package(struct aml *a, const char *name, unsigned elements)
 {
 	size_t mark;
 
 	begin_name(a, name);
 	put8(a, OP_PACKAGE);
 	mark = begin(a);
-	put8(a, 4);
+	put8(a, elements);
+	return mark;
+}
+
+void aml_name_integers(struct aml *a, const char *name, uint32_t first, uint32_t second)
+{
+	size_t mark = begin_package(a, name, 2);
+
+	put_integer(a, first);
+	put_integer(a, second);
+	aml_end(a, mark);
+}
+
+void aml_name_strings(struct aml *a, const char *name, const char *first, const char *second)
+{
+	size_t mark = begin_package(a, name, 2);
+
+	put_string(a, first);
+	put_string(a, second);
+	aml_end(a, mark);
+}
+
+void aml_name_package4(struct aml *a, const char *name, const uint8_t value[4])
+{
+	size_t mark = begin_package(a, name, 4);
+
 	for (unsigned i = 0; i < 4; i++)
 		put_integer(a, value[i]);
 	aml_end(a, mark);

@@ -28,6 +28,8 @@ static inline bool aml_fits(const struct aml *a)
 size_t aml_begin_scope(struct aml *a, const char *path);
 size_t aml_begin_device(struct aml *a, const char *name);
 size_t aml_begin_method(struct aml *a, const char *name, unsigned args);
+/* 20.2.5.3 If (Arg0 == value), in a method. */
+size_t aml_begin_if_arg0(struct aml *a, uint32_t value);
 void aml_end(struct aml *a, size_t mark);
 
 /* 20.2.5.1 Name(name, value). */
@@ -37,6 +39,9 @@ void aml_name_integer(struct aml *a, const char *name, uint32_t value);
 void aml_name_eisaid(struct aml *a, const char *name, const char *id);
 /* A package of four small integers, as the sleep objects \_Sx are (7.4.2). */
 void aml_name_package4(struct aml *a, const char *name, const uint8_t value[4]);
+/* A package of two integers, and one of two strings. */
+void aml_name_integers(struct aml *a, const char *name, uint32_t first, uint32_t second);
+void aml_name_strings(struct aml *a, const char *name, const char *first, const char *second);
 
 /* 20.2.5.3 Notify(path, value). */
 void aml_notify(struct aml *a, const char *path, uint8_t value);

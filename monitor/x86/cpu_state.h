@@ -23,7 +23,7 @@ enum {
 	CHIP_IRQCHIPS = 3, /* two PICs and the I/O APIC */
 };
 
-/* The numbers of the MSRs that a host's KVM can save. */
+/* The numbers of the MSRs that a host's KVM can save; laid out as struct kvm_msr_list. */
 struct msr_list {
 	unsigned n;
 	uint32_t index[CPU_MSRS_MAX];
@@ -56,9 +56,15 @@ struct clock_state {
 	uint64_t realtime_ns; /* the host's CLOCK_REALTIME at that moment */
 };
 
-/* KVM_GET_MSR_INDEX_LIST of the device: what cpu_state_save() asks for.  0 or -errno with e filled.
- */
+/* What cpu_state_save() asks for: KVM_GET_MSR_INDEX_LIST of the device, without what no guest has
+ * (performance counters), and with what KVM keeps but does not list (MTRRs, machine check banks).
+ * 0 or -errno with e filled. */
 MUST_CHECK int msr_list_get(int dev_fd, struct msr_list *ret, struct err *e);
+
+/* Does a host with this list have each MSR of s that is not zero?  0, or -EOPNOTSUPP with e naming
+ * the first that it has not. */
+MUST_CHECK int msr_check_known(
+	const struct msr_list *host, const struct cpu_state *s, struct err *e);
 
 /*
  * Everything of one vCPU, which stands still.  An MSR that this vCPU does not have is left out. Any

@@ -5,7 +5,8 @@
  * its NUL 0x006000  PVH start info, modules, memory map 0x09fc00  end of conventional memory
  *   0x007000  Linux boot_params ("zero page")     0x0e0000  ACPI tables, the RSDP first
  *   0x008ff0  stack of the 64-bit entry           0x0f0000  MP floating pointer and table
- *   0x009000  page tables of the 64-bit entry     0x100000  kernel, initrd: RAM up to the hole
+ *   0x009000  page tables of the 64-bit entry     0x0ef000  VM generation id
+ *                                                 0x100000  kernel, initrd: RAM up to the hole
  *
  *   0xc0000000  the hole: virtio-mmio windows from 0xc0001000, I/O APIC, LAPIC, KVM's own pages
  *   0x100000000 RAM goes on
@@ -26,6 +27,7 @@
 #define LAYOUT_CMDLINE_MAX 2048 /* COMMAND_LINE_SIZE of Linux on x86, NUL included */
 #define LAYOUT_LOW_END     0x9fc00ULL
 #define LAYOUT_ACPI        0xe0000ULL
+#define LAYOUT_VMGENID     0xef000ULL /* its page is its own: a restore writes to it */
 #define LAYOUT_MPTABLE     0xf0000ULL
 #define LAYOUT_REAL_RESET  0xffff0ULL /* F000:FFF0, where real mode jumps to reboot a PC */
 #define LAYOUT_BIOS_END    0x100000ULL
@@ -53,6 +55,7 @@
 
 /* GSIs: the pins of the one I/O APIC.  ISA devices have their classic ones. */
 #define LAYOUT_GSI_I8042        1
+#define LAYOUT_GSI_VMGENID      3
 #define LAYOUT_GSI_COM1         4
 #define LAYOUT_GSI_POWER_BUTTON 9
 #define LAYOUT_GSI_COUNT        24

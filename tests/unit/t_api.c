@@ -103,9 +103,9 @@ void t_api_init(struct t_api *t)
 void t_api_fini(struct t_api *t)
 {
 	api_fini(&t->api);
-	snapshots_quiet(&t->snapshots);
-	instance_close(t->in);
+	instance_quiet(t->in);
 	snapshots_close(&t->snapshots);
+	instance_close(t->in);
 	loop_free(t->l);
 	metrics_free(t->metrics);
 	instance_free(t->in);

@@ -19,7 +19,6 @@ int __wrap_saver_begin(struct saver *s, const struct save_options *o, saver_done
 bool __wrap_saver_progress(const struct saver *s, uint64_t *ret_done, uint64_t *ret_all);
 int __wrap_loader_load(struct instance *in, const struct load_options *o, struct saver *s,
 	struct loader **ret, struct err *e);
-void __wrap_loader_resumed(struct loader *l);
 void __wrap_loader_free(struct loader *l);
 void __wrap_loader_get_counters(const struct loader *l, struct loader_counters *ret);
 int __wrap_state_read(const char *path, struct snapshot **ret, struct err *e);
@@ -104,6 +103,12 @@ bool __wrap_saver_progress(const struct saver *s, uint64_t *ret_done, uint64_t *
 	return t_snapshots.all_pages > 0;
 }
 
+static void on_let_go(void *ctx)
+{
+	t_true((char *)ctx == &one);
+	t_snapshots.resumed++;
+}
+
 /* What a load leaves behind, by way of a start: a machine that stands still. */
 static int load(struct instance *in, struct err *e)
 {
@@ -154,15 +159,12 @@ int __wrap_loader_load(struct instance *in, const struct load_options *o, struct
 	if (rc < 0)
 		return err_set(e, rc, "%s", t_snapshots.text ? t_snapshots.text : "test");
 	rc = load(in, e);
-	if (rc == 0)
-		*ret = (struct loader *)&one;
-	return rc;
-}
-
-void __wrap_loader_resumed(struct loader *l)
-{
-	t_true((char *)l == &one);
-	t_snapshots.resumed++;
+	if (rc < 0)
+		return rc;
+	in->let_go = on_let_go;
+	in->let_go_ctx = &one;
+	*ret = (struct loader *)&one;
+	return 0;
 }
 
 void __wrap_loader_free(struct loader *l)
