@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 
 #include "base/err.h"
-#include "t_state.h"
+#include "t_virtio_state.h"
 #include "virtio/blk.h"
 
 TestSuite(blk_state, .timeout = T_SECONDS);
@@ -57,15 +57,15 @@ static void init(struct rig *r, struct loop *l, struct limiter_config limit, uin
 	(void)snprintf(r->path, sizeof(r->path), "/proc/self/fd/%d", r->file);
 	r->c = (struct disk_config){ .id = "x", .path = r->path, .limit = limit };
 	dev = new_disk(r);
-	t_state_begin(&s, dev, features, &r->q);
-	t_state_load(&r->w, dev, l, &s);
+	t_virtio_state_begin(&s, dev, features, &r->q);
+	t_virtio_state_load(&r->w, dev, l, &s);
 	virtio_mmio_resume(&r->w);
-	t_uint(t_state_interrupts(&r->w), 1);
+	t_uint(t_virtio_state_interrupts(&r->w), 1);
 }
 
 static void fini(struct rig *r)
 {
-	t_state_end(&r->w);
+	t_virtio_state_end(&r->w);
 	guest_mem_fini(&r->mem);
 	(void)close(r->file);
 }
@@ -73,9 +73,9 @@ static void fini(struct rig *r)
 /* Saves the device, ends it and goes on with another one, paused. */
 static void change_devices(struct rig *r, struct virtio_state *ret)
 {
-	t_state_save(&r->w, ret);
-	t_state_end(&r->w);
-	t_state_load(&r->w, new_disk(r), r->l, ret);
+	t_virtio_state_save(&r->w, ret);
+	t_virtio_state_end(&r->w);
+	t_virtio_state_load(&r->w, new_disk(r), r->l, ret);
 }
 
 static uint8_t *at(struct rig *r, gpa_t gpa)
@@ -111,7 +111,7 @@ static void offer(struct rig *r, unsigned i, uint32_t type, uint64_t sector, uin
 static void wait_used(struct rig *r, unsigned n)
 {
 	while (t_virtq_used_count(&r->q) < n)
-		t_state_turn(&r->w);
+		t_virtio_state_turn(&r->w);
 }
 
 static void expect_used(struct rig *r, unsigned i)
@@ -142,14 +142,14 @@ Test(blk_state, requests_go_on_in_another_device_and_none_is_done_twice)
 			offer(&r, n, VIRTIO_BLK_T_OUT, i, 512);
 			/* Some are done before, some in the first round behind the change. */
 			if (i % 3 == 0)
-				t_state_kick(&r.w, 0);
+				t_virtio_state_kick(&r.w, 0);
 			if (i % 4 == 0) {
 				change_devices(&r, &s);
 				t_uint(s.queue[0].at.next_used, s.queue[0].at.next_avail);
 				virtio_mmio_resume(&r.w);
-				t_true(t_state_interrupts(&r.w) >= 1);
+				t_true(t_virtio_state_interrupts(&r.w) >= 1);
 			} else {
-				t_state_kick(&r.w, 0);
+				t_virtio_state_kick(&r.w, 0);
 			}
 			expect_used(&r, n);
 			t_uint(t_virtq_used_count(&r.q), 0);
@@ -177,21 +177,21 @@ Test(blk_state, a_request_that_a_limiter_holds_stays_in_the_ring_and_its_tokens_
 		init(&r, l, one_an_hour, UINT64_MAX);
 		for (unsigned i = 0; i < 3; i++)
 			offer(&r, i, VIRTIO_BLK_T_IN, i, 512);
-		t_state_kick(&r.w, 0);
+		t_virtio_state_kick(&r.w, 0);
 		expect_used(&r, 0);
 		t_uint(status(&r, 1), NONE);
-		t_state_save(&r.w, &s);
+		t_virtio_state_save(&r.w, &s);
 		t_uint(s.queue[0].at.next_avail, 1);
 		t_uint(s.queue[0].at.next_used, 1);
 		t_uint(s.limiter[0].ops.tokens, 0);
 		/* It goes on unharmed. */
 		virtio_mmio_resume(&r.w);
-		t_uint(t_state_interrupts(&r.w), 1); /* that of request 0 */
-		t_state_turn(&r.w);
+		t_uint(t_virtio_state_interrupts(&r.w), 1); /* that of request 0 */
+		t_virtio_state_turn(&r.w);
 		t_uint(status(&r, 1), NONE);
 		change_devices(&r, &s);
 		virtio_mmio_resume(&r.w);
-		t_state_turn(&r.w);
+		t_virtio_state_turn(&r.w);
 		t_uint(status(&r, 1), NONE);
 		t_uint(count_get(&r.w.dev->counters.throttled), 1);
 		blk_set_limit(r.w.dev, &none, &none);
@@ -211,18 +211,18 @@ Test(blk_state, a_saved_device_goes_on_and_so_does_its_double_from_that_moment)
 
 	init(&r, l, no_limit, UINT64_MAX);
 	offer(&r, 0, VIRTIO_BLK_T_OUT, 0, 512);
-	t_state_kick(&r.w, 0);
+	t_virtio_state_kick(&r.w, 0);
 	expect_used(&r, 0);
-	t_state_save(&r.w, &s);
+	t_virtio_state_save(&r.w, &s);
 	virtio_mmio_resume(&r.w);
 	offer(&r, 1, VIRTIO_BLK_T_OUT, 1, 512);
-	t_state_kick(&r.w, 0);
+	t_virtio_state_kick(&r.w, 0);
 	expect_used(&r, 1);
-	t_state_save(&r.w, &again);
+	t_virtio_state_save(&r.w, &again);
 	t_uint(again.queue[0].at.next_used, 2);
 	s.queue[0].at = again.queue[0].at;
 	s.isr = again.isr;
-	t_state_equal(&s, &again);
+	t_virtio_state_equal(&s, &again);
 	fini(&r);
 	loop_free(l);
 	T_NO_LEAKS();
@@ -237,12 +237,12 @@ Test(blk_state, a_device_that_was_never_resumed_is_saved_as_it_was_loaded)
 	init(&r, l, one_an_hour, UINT64_MAX);
 	for (unsigned i = 0; i < 2; i++)
 		offer(&r, i, VIRTIO_BLK_T_IN, i, 512);
-	t_state_kick(&r.w, 0);
+	t_virtio_state_kick(&r.w, 0);
 	expect_used(&r, 0);
 	for (unsigned i = 0; i < 3; i++) {
 		change_devices(&r, &s);
-		t_state_save(&r.w, &again);
-		t_state_equal(&s, &again);
+		t_virtio_state_save(&r.w, &again);
+		t_virtio_state_equal(&s, &again);
 		t_uint(again.queue[0].at.next_avail, 1);
 	}
 	fini(&r);
@@ -258,13 +258,13 @@ Test(blk_state, a_disk_that_has_grown_meanwhile_tells_its_driver)
 	struct rig r;
 
 	init(&r, l, no_limit, UINT64_MAX);
-	t_state_save(&r.w, &s);
-	t_state_end(&r.w);
+	t_virtio_state_save(&r.w, &s);
+	t_virtio_state_end(&r.w);
 	t_int(ftruncate(r.file, 2 * DISK_SIZE), 0);
-	t_state_load(&r.w, new_disk(&r), l, &s);
-	t_uint(t_state_interrupts(&r.w), 0);
+	t_virtio_state_load(&r.w, new_disk(&r), l, &s);
+	t_uint(t_virtio_state_interrupts(&r.w), 0);
 	virtio_mmio_resume(&r.w);
-	t_uint(t_state_interrupts(&r.w), 1);
+	t_uint(t_virtio_state_interrupts(&r.w), 1);
 	t_uint(atomic_load(&r.w.dev->isr), VIRTIO_ISR_USED | VIRTIO_ISR_CONFIG);
 	t_uint(virtio_config_generation(r.w.dev), s.generation + 1);
 	virtio_config_read(r.w.dev, 0, &capacity, sizeof(capacity));
@@ -283,9 +283,9 @@ Test(blk_state, a_disk_without_the_drivers_features_is_refused)
 	struct rig r;
 
 	init(&r, l, no_limit, UINT64_MAX);
-	t_state_save(&r.w, &s);
+	t_virtio_state_save(&r.w, &s);
 	r.c.read_only = true; /* no discards */
-	t_state_end(&r.w);
+	t_virtio_state_end(&r.w);
 	dev = new_disk(&r);
 	t_int(virtio_mmio_init(&w, dev, NULL), 0);
 	t_int(virtio_mmio_load(&w, &s, &e), -EOPNOTSUPP);
@@ -312,15 +312,15 @@ Test(blk_state, no_value_of_a_limiter_is_believed)
 			struct rig r;
 
 			init(&r, l, limit, UINT64_MAX);
-			t_state_save(&r.w, &s);
-			t_state_end(&r.w);
-			s.limiter[0].bytes = (struct bucket_state){ values[i], values[k],
+			t_virtio_state_save(&r.w, &s);
+			t_virtio_state_end(&r.w);
+			s.limiter[0].bytes = (struct bucket_virtio_state){ values[i], values[k],
 				values[(i + k) % 7], values[(2 * i + k) % 7] };
 			s.limiter[0].ops = s.limiter[0].bytes;
-			t_state_load(&r.w, new_disk(&r), l, &s);
+			t_virtio_state_load(&r.w, new_disk(&r), l, &s);
 			offer(&r, 0, VIRTIO_BLK_T_IN, 0, 512);
 			virtio_mmio_resume(&r.w);
-			t_state_turn(&r.w);
+			t_virtio_state_turn(&r.w);
 			blk_set_limit(r.w.dev, &none, &none);
 			expect_used(&r, 0);
 			fini(&r);
@@ -367,9 +367,9 @@ Test(blk_state, every_page_that_a_request_writes_to_is_marked)
 			}
 			offer(&r, 0, rows[i / 3].type, 0, rows[i / 3].len);
 			t_dirty_begin(&d, &r.mem);
-			t_state_kick(&r.w, 0);
+			t_virtio_state_kick(&r.w, 0);
 			wait_used(&r, 1);
-			t_state_turn(&r.w);
+			t_virtio_state_turn(&r.w);
 			marked = t_dirty_end(&d, name);
 			cr_expect(le(uint, marked, rows[i / 3].most), "row '%s': %u", name, marked);
 			t_row_true(name, status(&r, 0) != NONE);
@@ -392,9 +392,9 @@ Test(blk_state, a_read_that_fails_half_way_has_marked_what_it_wrote)
 	t_int(ftruncate(r.file, 0x2000), 0);
 	offer(&r, 0, VIRTIO_BLK_T_IN, 0, 0x5000);
 	t_dirty_begin(&d, &r.mem);
-	t_state_kick(&r.w, 0);
+	t_virtio_state_kick(&r.w, 0);
 	wait_used(&r, 1);
-	t_state_turn(&r.w);
+	t_virtio_state_turn(&r.w);
 	t_uint(*at(&r, area(0) + DATA_OFF + 0x1fff), 0x5a);
 	(void)t_dirty_end(&d, "read");
 	t_uint(status(&r, 0), VIRTIO_BLK_S_IOERR);

@@ -3,7 +3,7 @@
 #include "t_mmio.h"
 
 #include "base/err.h"
-#include "t_state.h"
+#include "t_virtio_state.h"
 
 TestSuite(mmio_state, .timeout = 3 * T_SECONDS);
 
@@ -18,7 +18,7 @@ static void send(struct t_mmio *t, unsigned q, uint16_t head)
 
 static void kick(struct t_mmio *t, unsigned q)
 {
-	t_state_kick(&t->w, q);
+	t_virtio_state_kick(&t->w, q);
 }
 
 static void expect_used(struct t_mmio *t, unsigned q, uint16_t head)
@@ -55,7 +55,7 @@ Test(mmio_state, a_running_device_goes_on_in_another_window)
 		/* Those two are not seen before the pause. */
 		virtio_mmio_pause(&t.w, ignore);
 		t_int(t.w.pause, MMIO_PAUSED);
-		t_state_save(&t.w, &s);
+		t_virtio_state_save(&t.w, &s);
 		t_uint(s.queue[0].at.next_avail, 5);
 		t_uint(s.queue[0].at.next_used, 5);
 		t_mmio_init_from(&u, &t, &s);
@@ -127,10 +127,10 @@ Test(mmio_state, a_driver_may_be_at_any_step)
 		layout(&t);
 		for (unsigned n = 0; n < last; n++)
 			t_true(step(&t, n));
-		t_state_save(&t.w, &s);
+		t_virtio_state_save(&t.w, &s);
 		t_mmio_init_from(&u, &t, &s);
-		t_state_save(&u.w, &again);
-		t_state_equal(&s, &again);
+		t_virtio_state_save(&u.w, &again);
+		t_virtio_state_equal(&s, &again);
 		virtio_mmio_resume(&u.w);
 		for (unsigned n = last; step(&u, n); n++)
 			;
@@ -154,7 +154,7 @@ Test(mmio_state, the_window_that_was_saved_goes_on_too)
 	t_mmio_init(&t, l, MEM);
 	t_mmio_start(&t, 0, 8);
 	for (uint16_t i = 0; i < 8; i++) {
-		t_state_save(&t.w, &s);
+		t_virtio_state_save(&t.w, &s);
 		virtio_mmio_resume(&t.w);
 		(void)t_mmio_interrupts(&t);
 		send(&t, 0, i);
@@ -177,8 +177,8 @@ Test(mmio_state, a_state_is_handed_on_without_a_run_in_between)
 	t_mmio_start(&t[0], 0, 8);
 	send(&t[0], 0, 4);
 	for (unsigned i = 0; i < 4; i++) {
-		t_state_save(&t[i].w, &s[i]);
-		t_state_equal(&s[i], &s[0]);
+		t_virtio_state_save(&t[i].w, &s[i]);
+		t_virtio_state_equal(&s[i], &s[0]);
 		if (i < 3)
 			t_mmio_init_from(&t[i + 1], &t[i], &s[i]);
 	}
@@ -200,7 +200,7 @@ Test(mmio_state, what_was_pending_stays_pending)
 	t_mmio_init(&t, l, MEM);
 	t_mmio_start(&t, 0, 8);
 	virtio_config_write(&t.d.v, 0, "ab", 2);
-	t_state_save(&t.w, &s);
+	t_virtio_state_save(&t.w, &s);
 	t_uint(s.isr, VIRTIO_MMIO_INT_CONFIG);
 	/* The same bytes: that it was told of them is the state's business. */
 	memset(s.config, 0, sizeof(s.config));
@@ -239,22 +239,22 @@ Test(mmio_state, another_configuration_space_is_news_for_a_driver_that_runs)
 		t_mmio_init(&t, l, MEM);
 		if (rows[i].runs)
 			t_mmio_start(&t, 0, 8);
-		t_state_save(&t.w, &s);
+		t_virtio_state_save(&t.w, &s);
 		s.generation = UINT32_MAX;
 		s.config_len = rows[i].len;
 		memcpy(s.config, rows[i].bytes, rows[i].len);
 		t_device_init(&d);
 		d.v.mem = &t.m;
 		virtio_config_write(&d.v, 0, "abcd", 4);
-		t_state_load(&w, &d.v, l, &s);
+		t_virtio_state_load(&w, &d.v, l, &s);
 		virtio_mmio_resume(&w);
 		t_row_int(rows[i].name, virtio_config_generation(&d.v),
 			rows[i].is_news || !rows[i].runs ? 0 : UINT32_MAX);
 		t_row_int(rows[i].name, atomic_load(&d.v.isr),
 			(rows[i].is_news ? VIRTIO_ISR_CONFIG : 0) |
 				(rows[i].runs ? VIRTIO_ISR_USED : 0));
-		t_row_int(rows[i].name, t_state_interrupts(&w), rows[i].runs);
-		t_state_end(&w);
+		t_row_int(rows[i].name, t_virtio_state_interrupts(&w), rows[i].runs);
+		t_virtio_state_end(&w);
 		t_mmio_fini(&t);
 	}
 	loop_free(l);
@@ -282,13 +282,13 @@ Test(mmio_state, a_broken_device_stays_broken_until_the_reset)
 			t_virtq_publish(&t.q[0]);
 			kick(&t, 0);
 		}
-		t_state_save(&t.w, &s);
+		t_virtio_state_save(&t.w, &s);
 		t_true(s.needs_reset);
 		t_int(s.queue[0].running, i == 0);
 		t_true(s.queue[0].ready && s.queue[1].running);
 		t_mmio_init_from(&u, &t, &s);
-		t_state_save(&u.w, &again);
-		t_state_equal(&s, &again);
+		t_virtio_state_save(&u.w, &again);
+		t_virtio_state_equal(&s, &again);
 		virtio_mmio_resume(&u.w);
 		t_hex(t_mmio_read(&u, VIRTIO_MMIO_STATUS), T_RUNNING | T_NEEDS_RESET);
 		send(&u, 1, 0);
@@ -321,7 +321,7 @@ Test(mmio_state, positions_that_no_driver_had_break_the_device_and_nothing_else)
 			t_mmio_start(&t, k % 2 ? 1ULL << VIRTIO_RING_F_EVENT_IDX : 0, 8);
 			send(&t, 0, 0);
 			kick(&t, 0);
-			t_state_save(&t.w, &s);
+			t_virtio_state_save(&t.w, &s);
 			s.queue[0].at = (struct virtq_position){ .next_avail = values[i],
 				.next_used = values[k],
 				.signalled = values[(i + k) % 9],
@@ -425,7 +425,7 @@ Test(mmio_state, what_cannot_be_is_refused)
 		struct t_device d;
 		struct err e = { 0 };
 
-		t_state_save(&t.w, &s);
+		t_virtio_state_save(&t.w, &s);
 		for (unsigned k = 0; k < ARRAY_SIZE(row->set) && row->set[k].at; k++)
 			memcpy(row->set[k].at, &row->set[k].value, row->set[k].size);
 		t_device_init(&d);
@@ -442,7 +442,7 @@ Test(mmio_state, what_cannot_be_is_refused)
 		d.v.ops->free(&d.v);
 	}
 	/* The rows began with something that is accepted. */
-	t_state_save(&t.w, &s);
+	t_virtio_state_save(&t.w, &s);
 	t_true(q0->ready && q0->running);
 	t_mmio_init_from(&u, &t, &s);
 	t_mmio_fini(&u);
@@ -460,7 +460,7 @@ Test(mmio_state, features_of_a_driver_that_does_not_run_are_refused)
 	struct t_mmio t;
 
 	t_mmio_init(&t, l, MEM);
-	t_state_save(&t.w, &idle);
+	t_virtio_state_save(&t.w, &idle);
 	idle.acked = T_VERSION_1;
 	t_device_init(&d);
 	d.v.mem = &t.m;
@@ -481,7 +481,7 @@ Test(mmio_state, a_device_that_is_loaded_and_never_goes_on_can_end)
 	t_mmio_init(&t, l, MEM);
 	t_mmio_start(&t, 0, 8);
 	send(&t, 0, 0);
-	t_state_save(&t.w, &running);
+	t_virtio_state_save(&t.w, &running);
 	t_mmio_init_from(&u, &t, &running);
 	t_mmio_fini(&u);
 	t_uint(t_virtq_used_count(&t.q[0]), 0);

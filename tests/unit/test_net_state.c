@@ -5,9 +5,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "t_state.h"
+#include "t_virtio_state.h"
 
-TestSuite(net_state, .timeout = 3 * T_SECONDS);
+TestSuite(net_virtio_state, .timeout = 3 * T_SECONDS);
 
 enum { SMALL = 60, MEDIUM = 1514, LONG = 60000, ACK = 0x77 };
 
@@ -27,19 +27,19 @@ static void init(struct rig *r, struct loop *l, const struct net_config *c, uint
 	t_net_make(&r->t, l, &r->c);
 	for (unsigned q = 0; q < NET_QUEUES; q++)
 		at = t_virtq_init(&r->t.q[q], &r->t.mem, at, 64);
-	t_state_begin(&s, r->t.dev, features, r->t.q);
-	t_state_load(&r->w, r->t.dev, l, &s);
+	t_virtio_state_begin(&s, r->t.dev, features, r->t.q);
+	t_virtio_state_load(&r->w, r->t.dev, l, &s);
 	virtio_mmio_resume(&r->w);
 	/* The announcement of a device that was loaded: its driver has made it. */
 	net_set_status(r->t.net, 0, VIRTIO_NET_S_ANNOUNCE);
-	(void)t_state_interrupts(&r->w);
+	(void)t_virtio_state_interrupts(&r->w);
 	atomic_store(&r->t.dev->isr, 0);
 	t_net_turn(&r->t);
 }
 
 static void fini(struct rig *r)
 {
-	t_state_end(&r->w);
+	t_virtio_state_end(&r->w);
 	(void)close(r->t.wire);
 	guest_mem_fini(&r->t.mem);
 }
@@ -62,9 +62,9 @@ static void change(struct rig *r, struct virtio_state *ret)
 {
 	struct virtio_device *dev = other(r);
 
-	t_state_save(&r->w, ret);
-	t_state_end(&r->w);
-	t_state_load(&r->w, dev, r->t.loop, ret);
+	t_virtio_state_save(&r->w, ret);
+	t_virtio_state_end(&r->w);
+	t_virtio_state_load(&r->w, dev, r->t.loop, ret);
 	r->t.dev = dev;
 	r->t.net = net_of(dev);
 }
@@ -116,7 +116,7 @@ static void traffic(struct loop *l, uint64_t features)
 
 			change(&r, &s);
 			virtio_mmio_resume(&r.w);
-			t_true(t_state_interrupts(&r.w) > 0);
+			t_true(t_virtio_state_interrupts(&r.w) > 0);
 		} else {
 			t_net_kick(&r.t, NET_QUEUE_RX);
 			t_net_kick(&r.t, NET_QUEUE_TX);
@@ -132,7 +132,7 @@ static void traffic(struct loop *l, uint64_t features)
 	fini(&r);
 }
 
-Test(net_state, frames_go_on_in_another_device_and_none_is_lost_or_comes_twice)
+Test(net_virtio_state, frames_go_on_in_another_device_and_none_is_lost_or_comes_twice)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -143,7 +143,7 @@ Test(net_state, frames_go_on_in_another_device_and_none_is_lost_or_comes_twice)
 	T_NO_LEAKS();
 }
 
-Test(net_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_once)
+Test(net_virtio_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_once)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -159,7 +159,7 @@ Test(net_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_once)
 		t_true(r.t.net->tx.is_held && t_virtq_used_count(&r.t.q[NET_QUEUE_TX]) < 60);
 		for (unsigned i = 0; i < 64; i++) {
 			if (i % 3 == 0) {
-				t_state_save(&r.w, &s);
+				t_virtio_state_save(&r.w, &s);
 				t_uint(s.queue[NET_QUEUE_TX].at.next_avail,
 					s.queue[NET_QUEUE_TX].at.next_used);
 				/* Now the one, now the other. */
@@ -177,7 +177,7 @@ Test(net_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_once)
 	T_NO_LEAKS();
 }
 
-Test(net_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_lost_to_the_other)
+Test(net_virtio_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_lost_to_the_other)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -193,7 +193,7 @@ Test(net_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_lost_to_
 			if (loses)
 				change(&r, &s);
 			else
-				t_state_save(&r.w, &s);
+				t_virtio_state_save(&r.w, &s);
 			t_uint(s.queue[NET_QUEUE_RX].at.next_avail, 0);
 			virtio_mmio_resume(&r.w);
 			t_net_give(&r.t, 1, 1000);
@@ -211,7 +211,7 @@ Test(net_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_lost_to_
 	T_NO_LEAKS();
 }
 
-Test(net_state, limiters_hold_on_with_what_they_had)
+Test(net_virtio_state, limiters_hold_on_with_what_they_had)
 {
 	const struct net_config c = { .rx = { .ops = { 1, 3600000, 0 } },
 		.tx = { .bytes = { 100, 3600000, 0 } } };
@@ -271,7 +271,7 @@ static void send_command(struct rig *r, uint8_t class, uint8_t cmd)
 	t_virtq_send(&r->t.q[NET_QUEUE_CTRL], 0, segs, 2);
 }
 
-Test(net_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_host)
+Test(net_virtio_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_host)
 {
 	struct loop *l = t_loop_new(0);
 
@@ -284,13 +284,13 @@ Test(net_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_host)
 		t_uint(t_net_status(&r.t),
 			VIRTIO_NET_S_LINK_UP | (can ? VIRTIO_NET_S_ANNOUNCE : 0));
 		t_uint(virtio_config_generation(r.t.dev), s.generation + can);
-		t_uint(t_state_interrupts(&r.w), 0);
+		t_uint(t_virtio_state_interrupts(&r.w), 0);
 		virtio_mmio_resume(&r.w);
-		t_true(t_state_interrupts(&r.w) > 0);
+		t_true(t_virtio_state_interrupts(&r.w) > 0);
 		t_uint(atomic_load(&r.t.dev->isr), VIRTIO_ISR_USED | (can ? VIRTIO_ISR_CONFIG : 0));
 		if (can) {
 			send_command(&r, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK);
-			t_state_kick(&r.w, NET_QUEUE_CTRL);
+			t_virtio_state_kick(&r.w, NET_QUEUE_CTRL);
 			t_uint(t_net_status(&r.t), VIRTIO_NET_S_LINK_UP);
 		}
 		fini(&r);
@@ -299,14 +299,14 @@ Test(net_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_host)
 	T_NO_LEAKS();
 }
 
-Test(net_state, a_device_without_a_driver_has_nothing_to_announce)
+Test(net_virtio_state, a_device_without_a_driver_has_nothing_to_announce)
 {
 	struct loop *l = t_loop_new(0);
 	struct virtio_state s;
 	struct rig r;
 
 	init(&r, l, &plain, UINT64_MAX);
-	t_state_save(&r.w, &s);
+	t_virtio_state_save(&r.w, &s);
 	s = (struct virtio_state){ .type = s.type,
 		.nqueues = NET_QUEUES,
 		.config_len = s.config_len,
@@ -315,20 +315,20 @@ Test(net_state, a_device_without_a_driver_has_nothing_to_announce)
 	{
 		struct virtio_device *dev = other(&r);
 
-		t_state_end(&r.w);
-		t_state_load(&r.w, dev, l, &s);
+		t_virtio_state_end(&r.w);
+		t_virtio_state_load(&r.w, dev, l, &s);
 		r.t.dev = dev;
 	}
 	t_uint(t_net_status(&r.t), VIRTIO_NET_S_LINK_UP);
 	t_false(r.t.dev->active);
 	virtio_mmio_resume(&r.w);
-	t_uint(t_state_interrupts(&r.w), 0);
+	t_uint(t_virtio_state_interrupts(&r.w), 0);
 	fini(&r);
 	loop_free(l);
 	T_NO_LEAKS();
 }
 
-Test(net_state, a_cable_that_was_pulled_stays_pulled)
+Test(net_virtio_state, a_cable_that_was_pulled_stays_pulled)
 {
 	struct loop *l = t_loop_new(0);
 	struct virtio_state s;
@@ -414,7 +414,7 @@ static void receive(struct rig *r, unsigned row, const char *name)
 	if (how & WAIT) {
 		T_NET_UNTIL(&r->t, r->t.net->rx.spilled > 0);
 		if (how & CHANGE) {
-			t_state_pause(&r->w);
+			t_virtio_state_pause(&r->w);
 			(void)t_dirty_end(&d, name);
 			q->avail->idx = q->next_avail;
 			t_dirty_begin(&d, &r->t.mem);
@@ -435,7 +435,7 @@ static void receive(struct rig *r, unsigned row, const char *name)
 	cr_expect(le(uint, marked, received[row].least + 50), "row '%s': %u", name, marked);
 }
 
-Test(net_state, every_page_that_a_frame_is_received_into_is_marked)
+Test(net_virtio_state, every_page_that_a_frame_is_received_into_is_marked)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -450,7 +450,7 @@ Test(net_state, every_page_that_a_frame_is_received_into_is_marked)
 	T_NO_LEAKS();
 }
 
-Test(net_state, every_page_that_a_command_or_a_frame_to_send_changes_is_marked)
+Test(net_virtio_state, every_page_that_a_command_or_a_frame_to_send_changes_is_marked)
 {
 	static const struct {
 		const char *name;
@@ -471,7 +471,7 @@ Test(net_state, every_page_that_a_command_or_a_frame_to_send_changes_is_marked)
 		else
 			t_net_offer(&r.t, 0, t_net_alloc(&r.t, 2000), MEDIUM, 1);
 		t_dirty_begin(&d, &r.t.mem);
-		t_state_kick(&r.w, rows[i / 2].q);
+		t_virtio_state_kick(&r.w, rows[i / 2].q);
 		T_NET_UNTIL(&r.t, t_virtq_used_count(&r.t.q[rows[i / 2].q]) == 1);
 		t_net_turn(&r.t);
 		marked = t_dirty_end(&d, name);

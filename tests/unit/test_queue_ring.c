@@ -3,7 +3,7 @@
  * its index, event index and flags on both sides, and drivers that change a queue while it is read.
  */
 #include "t_queue.h"
-#include "t_state.h"
+#include "t_virtio_state.h"
 
 #include <poll.h>
 #include <pthread.h>
