@@ -2,6 +2,7 @@
 #include "t_virtio_state.h"
 
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -17,7 +18,7 @@ void t_virtio_state_begin(struct virtio_state *ret, struct virtio_device *dev, u
 		.generation = virtio_config_generation(dev),
 		.config_len = (uint32_t)dev->config_len,
 		.nqueues = dev->ops->nqueues,
-		.is_link_up = true };
+		.is_link_up = dev->ops->id == VIRTIO_ID_NET };
 	virtio_config_read(dev, 0, ret->config, dev->config_len);
 	for (unsigned i = 0; i < VIRTIO_LIMITERS_MAX; i++)
 		ret->limiter[i] = (struct limiter_state){ .bytes = { UINT64_MAX, 0, UINT64_MAX, 0 },
