@@ -34,6 +34,8 @@ static int write_at(int fd, const uint8_t *p, size_t len, off_t at)
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
+		if (n == 0)
+			return -EIO; /* nothing written and no reason given */
 		if (n > 0) {
 			p += n;
 			len -= (size_t)n;
