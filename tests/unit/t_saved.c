@@ -162,6 +162,7 @@ void t_saved_end(struct t_saved *t)
 	instance_free(t->in);
 	/* The fake has room for so many in all; the last one that was made ends first. */
 	t_kvm.nvcpus = t_kvm.nvcpus > 0 ? t_kvm.nvcpus - 1 : 0;
+	t_kvm.nioeventfds = t_kvm.nirqfds = 0;
 }
 
 void t_saved_run(struct t_saved *t, unsigned us)
