@@ -98,7 +98,7 @@ static int check(const struct snapshot *s, const struct kvm *k, struct err *e)
 		return err_sys(e, -ENOMEM, NULL, "cannot check this host");
 	rc = kvm_get_supported_cpuid(k, supported, e);
 	if (rc == 0)
-		rc = cpuid_check_subset(&s->vm->cpuid, supported, e);
+		rc = cpuid_check_subset(supported, &s->vm->cpuid, e);
 	if (rc == 0)
 		rc = msr_list_get(k->dev_fd, msrs, e);
 	for (unsigned i = 0; i < s->vm->cpus && rc == 0; i++)
