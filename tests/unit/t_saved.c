@@ -130,9 +130,7 @@ void t_saved_make(struct t_saved *t, struct loop *l)
 
 void t_saved_put(struct t_saved *t, bool tracked)
 {
-	struct machine_spec m = {
-		.cpus = 1, .mem_mib = T_SAVED_MIB, .track_dirty_pages = tracked
-	};
+	struct machine_spec m = { .cpus = 1, .mem_mib = T_SAVED_MIB, .track_dirty_pages = tracked };
 	struct boot_spec boot = { .kernel = kernel };
 
 	cr_assert(eq(int, instance_put_machine(t->in, &m, &t->e), 0), "%s", t->e.text);

@@ -24,7 +24,7 @@ static struct chain *c;
 /* A snapshot of this number; below is its base's number and where that is, 0: a full one. */
 struct kind {
 	unsigned number, below;
-	const char *state, *memory;           /* in the test's folder */
+	const char *state, *memory;             /* in the test's folder */
 	const char *below_state, *below_memory; /* likewise; below_memory NULL: unknown */
 	uint64_t mem_size;
 };
@@ -45,15 +45,15 @@ static void put(const struct kind *k)
 		s->vm->mem_size = k->mem_size;
 	if (k->below) {
 		memset(s->base_id, (int)k->below, sizeof(s->base_id));
-		(void)snprintf(s->base_path, sizeof(s->base_path), "%s",
-			t_saved_path(k->below_state));
+		(void)snprintf(
+			s->base_path, sizeof(s->base_path), "%s", t_saved_path(k->below_state));
 		(void)snprintf(s->base_memory_path, sizeof(s->base_memory_path), "%s",
 			k->below_memory ? t_saved_path(k->below_memory) : "");
 	}
 	t_int(state_encode(s, &data, &len, &e), 0);
 	t_int(commit_init(&commit, s->id, t_saved_path(k->state), &e), 0);
-	cr_assert(eq(int, commit_create(&commit, t_saved_path(k->memory), &fd, &e), 0), "%s",
-		e.text);
+	cr_assert(
+		eq(int, commit_create(&commit, t_saved_path(k->memory), &fd, &e), 0), "%s", e.text);
 	t_int(write(fd, &k->number, 1), 1);
 	cr_assert(eq(int, commit_do(&commit, data, len, &e), 0), "%s", e.text);
 	commit_fini(&commit);

@@ -114,8 +114,8 @@ Test(disk_copy, a_copy_has_the_same_bytes_and_the_same_length)
 			t_int(ftruncate(from, sizes[i]), 0);
 			for (off_t at = 0; at + 5 <= sizes[i]; at += 5000)
 				put(from, "hello", at);
-			cr_assert(
-				eq(int, disk_copy(from, to, "d", &is_cancelled, &e), 0), "%s", e.text);
+			cr_assert(eq(int, disk_copy(from, to, "d", &is_cancelled, &e), 0), "%s",
+				e.text);
 			expect_same(from, to);
 			(void)close(from);
 			(void)close(to);

@@ -1,4 +1,5 @@
-/* Whether a machine can go on on this host: its own is not asked, another is asked for all of it. */
+/* Whether a machine can go on on this host: its own is not asked, another is asked for all of it.
+ */
 #include "t.h"
 
 #include <stdio.h>

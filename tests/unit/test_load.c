@@ -116,9 +116,8 @@ Test(load, a_machine_goes_on_from_its_snapshot)
 
 		save_two(l);
 		for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-			struct load_options o = {
-				.pages = i == 2 ? LOAD_PAGES_THP : LOAD_PAGES_SNAPSHOT
-			};
+			struct load_options o = { .pages = i == 2 ? LOAD_PAGES_THP
+								  : LOAD_PAGES_SNAPSHOT };
 
 			t_saved_make(&t, l);
 			loaded(&t, names[i], &o);
@@ -236,8 +235,8 @@ Test(load, whatever_step_fails_nothing_is_left_and_the_next_load_works)
 	T_NO_LEAKS();
 }
 
-static void expect_refused(struct t_saved *t, const char *name, const struct load_options *o,
-	int rc, const char *text)
+static void expect_refused(
+	struct t_saved *t, const char *name, const struct load_options *o, int rc, const char *text)
 {
 	unsigned fds = t_count_fds();
 
@@ -397,7 +396,9 @@ Test(load, the_end_comes_at_any_moment_of_a_recording_and_of_a_save)
 	{
 		save_two(l);
 		for (unsigned i = 0; i < 30; i++) {
-			const struct load_options o = { .record_ms = i < 10 ? 2 : i < 20 ? 0 : 60000 };
+			const struct load_options o = { .record_ms = i < 10   ? 2
+								     : i < 20 ? 0
+									      : 60000 };
 			struct t_saved t;
 
 			t_saved_make(&t, l);

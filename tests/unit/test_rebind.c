@@ -48,8 +48,7 @@ static void save_one(struct loop *l, bool captures)
 
 		(void)snprintf(name, sizeof(name), "image%u", i);
 		(void)unlink(t_saved_path(name));
-		(void)snprintf(
-			path[i], sizeof(path[i]), "%s", t_saved_file(name, DISK_BYTES, 'a'));
+		(void)snprintf(path[i], sizeof(path[i]), "%s", t_saved_file(name, DISK_BYTES, 'a'));
 	}
 	t_saved_make(&t, l);
 	t_saved_put(&t, false);
@@ -218,7 +217,8 @@ Test(rebind, options_name_what_there_is_and_once)
 			"network interface 'net-0' is given twice" },
 	};
 	struct snapshot *s = t_state_new(&shape);
-	struct load_options twice = { .ndrives = 2, .drive = { { "disk_0", "a" }, { "disk_0", "b" } } };
+	struct load_options twice = { .ndrives = 2,
+		.drive = { { "disk_0", "a" }, { "disk_0", "b" } } };
 	struct err e = { 0 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -254,7 +254,8 @@ Test(rebind, network_cards_get_their_taps_or_others)
 {
 	T_EACH_BACKEND(l)
 	{
-		struct load_options o = { .nnics = 1, .nic = { { .id = "net-1", .tap = "other" } } };
+		struct load_options o = { .nnics = 1,
+			.nic = { { .id = "net-1", .tap = "other" } } };
 		struct t_saved t;
 
 		t_saved_make(&t, l);
