@@ -150,6 +150,13 @@ void t_saved_start(struct t_saved *t)
 	t_int(t->in->state, INSTANCE_RUNNING);
 }
 
+void t_saved_started(struct t_saved *t, struct loop *l, bool tracked)
+{
+	t_saved_make(t, l);
+	t_saved_put(t, tracked);
+	t_saved_start(t);
+}
+
 void t_saved_end(struct t_saved *t)
 {
 	instance_quiet(t->in);
@@ -255,6 +262,36 @@ struct snapshot *t_saved_state(const char *name)
 
 	cr_assert(eq(int, state_read(t_saved_path(name), &s, &e), 0), "%s", e.text);
 	return s;
+}
+
+void t_saved_saved(struct t_saved *t, const char *name, enum snapshot_kind kind)
+{
+	int rc = t_saved_save(t, name, kind);
+
+	cr_assert(eq(int, rc, 0), "%s", t->e.text);
+}
+
+enum snapshot_kind t_saved_kind(const char *name)
+{
+	struct snapshot *s = t_saved_state(name);
+	enum snapshot_kind kind = s->kind;
+
+	snapshot_free(s);
+	return kind;
+}
+
+const char *t_saved_runs(const char *name)
+{
+	static char text[256];
+	struct snapshot *s = t_saved_state(name);
+	int n = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < s->nruns; i++)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "%u+%u ",
+			(unsigned)s->run[i].first, (unsigned)s->run[i].count);
+	snapshot_free(s);
+	return text;
 }
 
 void t_saved_expect(const struct t_saved *t, const char *name)

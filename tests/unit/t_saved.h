@@ -53,6 +53,8 @@ void t_saved_make(struct t_saved *t, struct loop *l);
 void t_saved_put(struct t_saved *t, bool tracked);
 void t_saved_put_disk(struct t_saved *t, const char *id, const char *path, bool read_only);
 void t_saved_start(struct t_saved *t);
+/* All of these. */
+void t_saved_started(struct t_saved *t, struct loop *l, bool tracked);
 /* As whoever owns a machine does it. */
 void t_saved_end(struct t_saved *t);
 
@@ -75,6 +77,12 @@ int t_saved_begin(struct t_saved *t, const char *name, enum snapshot_kind kind, 
 	const char *disks_dir);
 /* And waits until it is done: its result. */
 int t_saved_save(struct t_saved *t, const char *name, enum snapshot_kind kind);
+
+/* The same, and it succeeds. */
+void t_saved_saved(struct t_saved *t, const char *name, enum snapshot_kind kind);
+enum snapshot_kind t_saved_kind(const char *name);
+/* The pages of a difference, as "FIRST+COUNT " for each run. */
+const char *t_saved_runs(const char *name);
 
 /* Fails the test unless a load of that snapshot would give the machine's memory as it is now. */
 void t_saved_expect(const struct t_saved *t, const char *name);
