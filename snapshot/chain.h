@@ -14,7 +14,7 @@ struct err;
 
 struct chain_link {
 	struct snapshot *snapshot;
-	int memory_fd; /* -1: not opened */
+	int memory_fd;                                    /* -1: not opened */
 	char state_path[PATH_MAX], memory_path[PATH_MAX]; /* memory_path "": not opened */
 };
 
@@ -28,7 +28,8 @@ struct chain {
  * Reads the state file (or the one named "state" in a folder) and those of its bases, each by its
  * id: where it was, in a folder of the same name beside that of the difference, or in the same
  * folder; and opens their memory files, memory_path (NULL: "memory" beside the state) being the
- * first one's, unless opens_memory is false.  All have the same size of memory.  0, or -errno with e filled and nothing open.
+ * first one's, unless opens_memory is false.  All have the same size of memory.  0, or -errno with
+ * e filled and nothing open.
  */
 MUST_CHECK int chain_open(struct chain **ret, const char *state_path, const char *memory_path,
 	bool opens_memory, struct err *e);

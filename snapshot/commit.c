@@ -72,8 +72,8 @@ static int sync_folder_of(const char *path, struct err *e)
 
 /* --- what earlier saves left --- */
 
-/* The id of the snapshot that path holds now, "" for none: 0; or -errno, and then nobody knows which
- * of the files belong to it. */
+/* The id of the snapshot that path holds now, "" for none: 0; or -errno, and then nobody knows
+ * which of the files belong to it. */
 static int committed_id(const char *state_path, char hex[COMMIT_HEX_LEN + 1])
 {
 	struct snapshot *s = NULL;
@@ -106,7 +106,8 @@ static bool is_abandoned(const char *path)
 	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* What cannot be removed is in nobody's way.  committed: the id whose file is whole, "" for none. */
+/* What cannot be removed is in nobody's way.  committed: the id whose file is whole, "" for none.
+ */
 static void clean(const char *path, const char *committed)
 {
 	char folder[PATH_MAX], other[NAME_LEN];
@@ -224,8 +225,8 @@ static void give_names(struct commit *c)
 	}
 }
 
-/* Who removed what is being written - by hand, or as one of a save that had not locked it yet - must
- * not get a state file without it. */
+/* Who removed what is being written - by hand, or as one of a save that had not locked it yet -
+ * must not get a state file without it. */
 static int check_still_there(const struct commit *c, const struct commit_file *f, struct err *e)
 {
 	char name[NAME_LEN];
@@ -243,8 +244,8 @@ static int sync_file(const struct commit *c, const struct commit_file *f, struct
 	int rc;
 
 	if (fsync(f->fd) < 0)
-		return err_sys(e, -errno, "is the storage full, or failing?", "cannot sync '%s'",
-			f->path);
+		return err_sys(
+			e, -errno, "is the storage full, or failing?", "cannot sync '%s'", f->path);
 	rc = sync_folder_of(f->path, e);
 	return rc == 0 ? check_still_there(c, f, e) : rc;
 }

@@ -44,8 +44,8 @@ struct commit {
 	struct commit_file file[COMMIT_FILES_MAX];
 };
 
-/* Nothing is touched yet.  -errno with e filled: -ENAMETOOLONG for a path that leaves no room for the
- * id, -EISDIR and -EINVAL for one that is neither a regular file's nor a link's nor free. */
+/* Nothing is touched yet.  -errno with e filled: -ENAMETOOLONG for a path that leaves no room for
+ * the id, -EISDIR and -EINVAL for one that is neither a regular file's nor a link's nor free. */
 MUST_CHECK int commit_init(
 	struct commit *c, const uint8_t id[SNAPSHOT_ID_LEN], const char *state_path, struct err *e);
 
