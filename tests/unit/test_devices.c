@@ -87,8 +87,8 @@ Test(devices, a_machine_without_devices_has_none)
 
 Test(devices, a_full_machine_has_a_window_and_a_pin_for_each_and_nobody_elses)
 {
-	static const uint32_t taken[] = { 0, LAYOUT_GSI_I8042, 2, LAYOUT_GSI_COM1,
-		LAYOUT_GSI_POWER_BUTTON };
+	static const uint32_t taken[] = { 0, LAYOUT_GSI_I8042, 2, LAYOUT_GSI_VMGENID,
+		LAYOUT_GSI_COM1, LAYOUT_GSI_POWER_BUTTON };
 	struct acpi_config acpi = { 0 };
 	struct devices d;
 	uint32_t pins = 0;
