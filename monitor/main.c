@@ -17,6 +17,7 @@ static const char usage[] =
 	"  api      send one request to the API of a machine\n"
 	"  console  attach to the console of a machine\n"
 	"  ps       list the machines of this user and what they do\n"
+	"  inspect  print what is in a snapshot\n"
 	"  doctor   tell whether this host can run guests, how well, and what to do about it\n"
 	"\n"
 	"'mvm VERB --help' tells more; 'mvm --version' the version.  Without a verb, and with "
@@ -32,6 +33,7 @@ static const struct {
 	{ "api", cmd_api },
 	{ "console", cmd_console },
 	{ "ps", cmd_ps },
+	{ "inspect", cmd_inspect },
 	{ "doctor", cmd_doctor },
 };
 
