@@ -31,6 +31,8 @@ struct restore_source {
 	const struct vm_state *state;
 	int (*fill_memory)(void *ctx, struct guest_mem *m, struct err *e);
 	void *fill_ctx;
+	void (*leaving)(void *ctx); /* borrowed for the machine's life */
+	void *leaving_ctx;
 	bool holds_clock;
 };
 

@@ -382,6 +382,8 @@ static void add_restore(
 	c->state = from->state;
 	c->fill_memory = from->fill_memory;
 	c->fill_ctx = from->fill_ctx;
+	c->leaving = from->leaving;
+	c->leaving_ctx = from->leaving_ctx;
 	c->holds_clock = from->holds_clock;
 	c->has_boot_timer = from->state->has_boot_timer;
 	/* Roots come first, as they did when it was saved, so the order is the same. */

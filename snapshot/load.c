@@ -53,6 +53,15 @@ static int fill_memory(void *ctx, struct guest_mem *m, struct err *e)
 	return rc == 0 ? uffd_watch(&f->l->uffd, on_handler_gone, NULL, e) : rc;
 }
 
+/* vCPUs are told to leave the guest; one that waits for a page that does not come would never hear
+ * of it. */
+static void release(void *ctx)
+{
+	struct loader *l = ctx;
+
+	uffd_close(&l->uffd);
+}
+
 /* --- the steps --- */
 
 static void describe_options(const struct load_options *o, struct chain *chain, struct filling *f,
@@ -62,6 +71,8 @@ static void describe_options(const struct load_options *o, struct chain *chain, 
 		.state = chain->link[0].snapshot->vm,
 		.fill_memory = fill_memory,
 		.fill_ctx = f,
+		.leaving = release,
+		.leaving_ctx = f->l,
 		.holds_clock = o->holds_clock,
 	};
 }
@@ -159,12 +170,6 @@ int loader_load(struct instance *in, const struct load_options *o, struct saver 
 	loader_free(l);
 	instance_forget(in);
 	return rc;
-}
-
-void loader_release(struct loader *l)
-{
-	if (l)
-		uffd_close(&l->uffd);
 }
 
 void loader_free(struct loader *l)

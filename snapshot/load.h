@@ -61,10 +61,6 @@ struct loader;
 MUST_CHECK int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
 	struct loader **ret, struct err *e);
 
-/* When vCPUs are on their way out of the guest (vm_config.leaving): one that waits for a page of a
- * handler gets on. */
-void loader_release(struct loader *l);
-
 /* After instance_quiet() and before instance_close(), while there is still a loop.  Accepts NULL.
  */
 void loader_free(struct loader *l);
