@@ -60,7 +60,7 @@ _mvm() {
 	[ "$cur" != = ] || cur=
 	[ "$prev" != = ] || prev=${COMP_WORDS[COMP_CWORD - 2]}
 	words=$(_mvm_values "$verb" "$prev")
-	[ "$verb" != inspect ] || [[ $cur == -* ]] || words=file
+	[ "$verb" != inspect ] || [[ $cur == -* ]] || words='file'
 	case $words in
 	any) return ;;
 	file)
