@@ -20,6 +20,7 @@
 
 struct call;
 struct err;
+struct snapshots;
 
 /* What GET / and GET /version call this program: the API that clients expect, and its version. */
 #define API_APP_NAME "Firecracker"
@@ -31,6 +32,7 @@ struct err;
 struct api {
 	struct instance *instance;
 	struct metrics *metrics;
+	struct snapshots *snapshots; /* of the instance; its owner's, who fills this in */
 	struct api_counters counters;
 	/* What log_show() was told last; who starts the log fills it in. */
 	bool log_shows_level, log_shows_origin;

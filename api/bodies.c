@@ -210,9 +210,13 @@ const struct body body_vm = BODY("struct Vm", vm_body, vm_fields);
 
 static const char *const snapshot_types[] = { "Full", "Diff", NULL };
 static const struct field create_fields[] = {
-	FIELD(create_body, snapshot_path, FIELD_STRING, FIELD_REQUIRED),
-	FIELD(create_body, mem_file_path, FIELD_STRING, FIELD_REQUIRED),
-	FIELD(create_body, snapshot_type, FIELD_ENUM, FIELD_DEFAULT, .words = snapshot_types),
+	[CREATE_PATH] = FIELD(create_body, snapshot_path, FIELD_STRING, FIELD_REQUIRED),
+	[CREATE_MEM_FILE] = FIELD(create_body, mem_file_path, FIELD_STRING, FIELD_REQUIRED),
+	[CREATE_TYPE] = FIELD(
+		create_body, snapshot_type, FIELD_ENUM, FIELD_DEFAULT, .words = snapshot_types),
+	[CREATE_LIVE] = FIELD(create_body, live, FIELD_BOOL, FIELD_DEFAULT),
+	[CREATE_DISKS] = FIELD(create_body, disks_dir, FIELD_STRING, FIELD_NULLABLE),
+	[CREATE_STOP] = FIELD(create_body, stop, FIELD_BOOL, FIELD_DEFAULT),
 };
 const struct body body_snapshot_create =
 	BODY("struct CreateSnapshotParams", create_body, create_fields);
@@ -228,10 +232,19 @@ static const struct body body_backend =
 static const struct field override_fields[] = {
 	FIELD(override_body, iface_id, FIELD_STRING, FIELD_REQUIRED),
 	FIELD(override_body, host_dev_name, FIELD_STRING, FIELD_REQUIRED),
+	FIELD(override_body, guest_mac, FIELD_STRING, FIELD_NULLABLE),
 };
 static const struct body body_override =
 	BODY("struct NetworkOverride", override_body, override_fields);
 
+static const struct field drive_override_fields[] = {
+	FIELD(drive_override_body, drive_id, FIELD_STRING, FIELD_REQUIRED),
+	FIELD(drive_override_body, path_on_host, FIELD_STRING, FIELD_REQUIRED),
+};
+static const struct body body_drive_override =
+	BODY("struct DriveOverride", drive_override_body, drive_override_fields);
+
+static const char *const clocks[] = { "Realtime", "Frozen", NULL };
 static const char *const load_pages[] = { "Snapshot", "None", "Transparent", "2M", NULL };
 static const struct field load_fields[] = {
 	[LOAD_PATH] = FIELD(load_body, snapshot_path, FIELD_STRING, FIELD_REQUIRED),
@@ -248,6 +261,13 @@ static const struct field load_fields[] = {
 	[LOAD_VSOCK] = FIELD(load_body, vsock_override, FIELD_ANY, FIELD_NULLABLE),
 	[LOAD_CLOCK] = FIELD(load_body, clock_realtime, FIELD_BOOL, FIELD_DEFAULT),
 	[LOAD_HUGE] = FIELD(load_body, huge_pages, FIELD_ENUM, FIELD_DEFAULT, .words = load_pages),
+	[LOAD_DRIVES] = LIST(load_body, "drive_overrides", FIELD_ARRAY, FIELD_DEFAULT, drive,
+		ndrives, CONFIG_DEVICES_MAX, .body = &body_drive_override),
+	[LOAD_ACCEPTED] = LIST(load_body, "accept_changed_disks", FIELD_ARRAY, FIELD_DEFAULT,
+		accepted, naccepted, CONFIG_DEVICES_MAX),
+	[LOAD_CLOCK_WORD] = FIELD(load_body, clock, FIELD_ENUM, FIELD_DEFAULT, .words = clocks),
+	[LOAD_RECORD] = FIELD(load_body, record_working_set_ms, FIELD_U32, FIELD_DEFAULT),
+	[LOAD_ANY_CPU] = FIELD(load_body, accept_any_cpu, FIELD_BOOL, FIELD_DEFAULT),
 };
 const struct body body_snapshot_load = BODY("struct LoadSnapshotConfig", load_body, load_fields);
 

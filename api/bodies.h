@@ -170,11 +170,12 @@ struct vm_body {
 
 /* --- snapshots --- */
 
-enum word_snapshot { SNAPSHOT_FULL, SNAPSHOT_DIFF };
+enum { CREATE_PATH, CREATE_MEM_FILE, CREATE_TYPE, CREATE_LIVE, CREATE_DISKS, CREATE_STOP };
 struct create_body {
 	uint64_t given;
-	const char *snapshot_path, *mem_file_path;
-	unsigned snapshot_type;
+	const char *snapshot_path, *mem_file_path, *disks_dir;
+	unsigned snapshot_type; /* enum snapshot_kind */
+	bool live, stop;
 };
 
 enum word_backend { BACKEND_FILE, BACKEND_UFFD };
@@ -186,7 +187,12 @@ struct backend_body {
 
 struct override_body {
 	uint64_t given;
-	const char *iface_id, *host_dev_name;
+	const char *iface_id, *host_dev_name, *guest_mac;
+};
+
+struct drive_override_body {
+	uint64_t given;
+	const char *drive_id, *path_on_host;
 };
 
 enum {
@@ -200,18 +206,26 @@ enum {
 	LOAD_VSOCK,
 	LOAD_CLOCK,
 	LOAD_HUGE,
+	LOAD_DRIVES,
+	LOAD_ACCEPTED,
+	LOAD_CLOCK_WORD,
+	LOAD_RECORD,
+	LOAD_ANY_CPU,
 };
-/* HUGE_NONE and so on, after "as it was". */
-enum { LOAD_HUGE_SNAPSHOT };
+enum word_clock { CLOCK_WORD_REALTIME, CLOCK_WORD_FROZEN };
 struct load_body {
 	uint64_t given;
 	const char *snapshot_path, *mem_file_path;
 	struct backend_body mem_backend;
-	bool enable_diff_snapshots, track_dirty_pages, resume_vm, clock_realtime;
-	unsigned huge_pages;
+	bool enable_diff_snapshots, track_dirty_pages, resume_vm, clock_realtime, accept_any_cpu;
+	unsigned huge_pages; /* enum load_pages */
+	unsigned clock;
+	uint64_t record_working_set_ms;
 	uint32_t vsock_override;
-	unsigned noverrides;
+	unsigned noverrides, ndrives, naccepted;
 	struct override_body override[CONFIG_DEVICES_MAX];
+	struct drive_override_body drive[CONFIG_DEVICES_MAX];
+	const char *accepted[CONFIG_DEVICES_MAX];
 };
 
 /* --- the config file: all of these --- */

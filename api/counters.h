@@ -29,11 +29,20 @@ enum api_count {
 
 enum api_latency { API_PAUSE, API_RESUME, API_SAVE_FULL, API_SAVE_DIFF, API_LOAD, API_LATENCIES };
 
+/* What saving has come to. */
+struct api_saves {
+	uint64_t full, diff, failed;
+	uint64_t pages_written;      /* by all of them */
+	uint64_t last_pages_written; /* the last one that succeeded */
+	uint64_t last_pause_us, last_total_us;
+};
+
 struct api_counters {
 	uint64_t count[API_COUNTS], fails[API_COUNTS];
 	uint64_t deprecated;
 	uint64_t latency_us[API_LATENCIES];     /* of the last one, from request to answer */
 	uint64_t vmm_latency_us[API_LATENCIES]; /* of its part in the machine */
+	struct api_saves saves;
 };
 
 #endif

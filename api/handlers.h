@@ -22,6 +22,9 @@ int apply_net(struct api *a, const struct net_body *b, struct fault *f);
 /* cpu_config.c: the words of b as numbers; e names the element. */
 int cpu_config_read(const struct cpu_body *b, struct cpu_template *ret, struct err *e);
 
+/* Six bytes in hexadecimal with colons between them. */
+bool read_mac(const char *text, uint8_t mac[NET_MAC_LEN]);
+
 /* Checks that come before the phase. */
 handler_fn check_machine_patch, check_drive_ids, check_drive_patch_ids, check_net_ids,
 	check_net_patch_ids, check_load;
@@ -29,7 +32,9 @@ handler_fn check_machine_patch, check_drive_ids, check_drive_patch_ids, check_ne
 handler_fn put_machine, patch_machine, put_boot, put_cpu, put_serial, put_logger, put_metrics;
 handler_fn put_drive, patch_drive, put_net, patch_net, delete_device;
 /* handlers_life.c */
-handler_fn put_action, patch_vm, create_snapshot, load_snapshot;
+handler_fn put_action, patch_vm;
+/* handlers_snapshot.c */
+handler_fn create_snapshot, load_snapshot;
 /* handlers_read.c */
 handler_fn get_instance, get_version, get_machine, get_config, get_metrics, get_document;
 /* handlers_stream.c */

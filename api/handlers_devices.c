@@ -195,7 +195,7 @@ static int hex_digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static bool read_mac(const char *text, uint8_t mac[NET_MAC_LEN])
+bool read_mac(const char *text, uint8_t mac[NET_MAC_LEN])
 {
 	if (strlen(text) != 3 * NET_MAC_LEN - 1)
 		return false;

@@ -1,4 +1,4 @@
-/* Start, pause, resume, snapshots (handlers.h). */
+/* Start, pause, resume (handlers.h). */
 #include <errno.h>
 
 #include "api/handlers.h"
@@ -94,40 +94,4 @@ int patch_vm(struct request *r, struct fault *f)
 		return fault_set(f, "Internal VMM error: %s", e.text);
 	note_latency(r, API_RESUME, "resume");
 	return 0;
-}
-
-/* --- snapshots --- */
-
-int create_snapshot(struct request *r, struct fault *f)
-{
-	if (r->api->instance->state == INSTANCE_RUNNING)
-		return fault_set(f,
-			"Create snapshot error: Cannot save the microVM state: Operation "
-			"not allowed: save/restore unavailable while running");
-	return fault_set(f, "Create snapshot error: This version cannot write snapshots yet.");
-}
-
-int check_load(struct request *r, struct fault *f)
-{
-	const struct load_body *b = r->body;
-	bool has_backend = is_given(b, LOAD_BACKEND), has_file = is_given(b, LOAD_MEM_FILE);
-
-	if (!has_backend && !has_file)
-		return fault_set(f, "missing field: either `mem_backend` or `mem_file_path` is "
-				    "required");
-	if (has_backend && has_file)
-		return fault_set(f, "too many fields: either `mem_backend` or `mem_file_path` "
-				    "exclusively is required");
-	if (is_given(b, LOAD_VSOCK))
-		return fault_set(f, "Load snapshot error: This monitor has no vsock device (field "
-				    "`vsock_override`).");
-	return 0;
-}
-
-int load_snapshot(struct request *r, struct fault *f)
-{
-	if (r->api->instance->is_boot_path)
-		return fault_set(f, "Load snapshot error: Loading a microVM snapshot not allowed "
-				    "after configuring boot-specific resources.");
-	return fault_set(f, "Load snapshot error: This version cannot load snapshots yet.");
 }

@@ -27,14 +27,16 @@
 struct err;
 struct metrics;
 struct server;
+struct snapshots;
 
 enum { METRICS_PERIOD_S = 60 };
 
-/* What is read for each line; all borrowed.  server may be NULL. */
+/* What is read for each line; all borrowed.  server and snapshots may be NULL. */
 struct metrics_sources {
 	const struct instance *instance;
 	const struct api_counters *api;
 	const struct server *server;
+	const struct snapshots *snapshots; /* NULL: none are made */
 	uint64_t start_time_us, start_time_cpu_us,
 		parent_cpu_time_us; /* CLOCK_MONOTONIC, CPU times; 0: not told by a starter */
 };

@@ -5,6 +5,7 @@
  *     metrics_json.c      one line for the file; its keys in metrics_keys.c
  *     metrics_text.c      OpenMetrics: the process, the API, the machine
  *     metrics_devices.c   OpenMetrics: disks, network cards and vCPUs
+ *     metrics_snapshots.c OpenMetrics: saves and loads
  */
 #ifndef MVM_API_METRICS_PRIVATE_H
 #define MVM_API_METRICS_PRIVATE_H
@@ -48,6 +49,11 @@ char *metrics_make_line(struct metrics *m, struct metrics_values *ret_now, size_
 /* A family of metrics, whose samples follow.  unit may be NULL; otherwise name ends in it. */
 void text_family(FILE *f, const char *name, const char *type, const char *unit, const char *help);
 
+/* A family of one sample. */
+void text_gauge(FILE *f, const char *name, const char *unit, const char *help, uint64_t value);
+void text_counter(FILE *f, const char *name, const char *unit, const char *help, uint64_t value);
+void text_gauge_seconds(FILE *f, const char *name, const char *help, uint64_t us);
+
 /* A label's value, in quotation marks and escaped. */
 void text_value(FILE *f, const char *value);
 
@@ -56,6 +62,7 @@ void text_end(FILE *f, uint64_t value);
 void text_end_seconds(FILE *f, uint64_t us);
 
 void text_devices(FILE *f, const struct vm *vm);
+void text_snapshots(FILE *f, const struct snapshots *s, const struct api_saves *saves);
 void text_vcpus(FILE *f, const struct vm *vm);
 
 #endif

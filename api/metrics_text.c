@@ -51,14 +51,20 @@ void text_end_seconds(FILE *f, uint64_t us)
 	put_seconds(f, us);
 }
 
-static void put_gauge(FILE *f, const char *name, const char *unit, const char *help, uint64_t value)
+void text_gauge(FILE *f, const char *name, const char *unit, const char *help, uint64_t value)
 {
 	text_family(f, name, "gauge", unit, help);
 	(void)fprintf(f, "%s %" PRIu64 "\n", name, value);
 }
 
-static void put_counter(
-	FILE *f, const char *name, const char *unit, const char *help, uint64_t value)
+void text_gauge_seconds(FILE *f, const char *name, const char *help, uint64_t us)
+{
+	text_family(f, name, "gauge", "seconds", help);
+	(void)fputs(name, f);
+	put_seconds(f, us);
+}
+
+void text_counter(FILE *f, const char *name, const char *unit, const char *help, uint64_t value)
 {
 	text_family(f, name, "counter", unit, help);
 	(void)fprintf(f, "%s_total %" PRIu64 "\n", name, value);
@@ -102,7 +108,7 @@ static void put_process(FILE *f)
 	struct rusage use = { 0 };
 
 	(void)getrusage(RUSAGE_SELF, &use);
-	put_gauge(f, "mvm_resident_memory_bytes", "bytes",
+	text_gauge(f, "mvm_resident_memory_bytes", "bytes",
 		"Memory of this process, the guest's included, that is in RAM.", resident_bytes());
 	text_family(f, "mvm_cpu_seconds", "counter", "seconds",
 		"CPU time of this process, the guest's included.");
@@ -114,12 +120,12 @@ static void put_process(FILE *f)
 
 static void put_log(FILE *f, const struct metrics *m)
 {
-	put_counter(
+	text_counter(
 		f, "mvm_log_missed", NULL, "Log lines that could not be written.", log_missed());
-	put_counter(f, "mvm_log_limited", NULL,
+	text_counter(f, "mvm_log_limited", NULL,
 		"Log lines that were kept back because a guest caused too many.", log_limited());
-	put_counter(f, "mvm_metrics_lines", NULL, "Lines of metrics that were written.", m->lines);
-	put_counter(f, "mvm_metrics_missed", NULL, "Lines of metrics that could not be written.",
+	text_counter(f, "mvm_metrics_lines", NULL, "Lines of metrics that were written.", m->lines);
+	text_counter(f, "mvm_metrics_missed", NULL, "Lines of metrics that could not be written.",
 		m->missed);
 }
 
@@ -129,15 +135,15 @@ static void put_server(FILE *f, const struct server *s)
 {
 	struct server_counters c = server_counters(s);
 
-	put_counter(f, "mvm_server_connections", NULL, "Connections that were accepted.",
+	text_counter(f, "mvm_server_connections", NULL, "Connections that were accepted.",
 		c.connections);
-	put_counter(
+	text_counter(
 		f, "mvm_server_refused", NULL, "Connections that were one too many.", c.refused);
-	put_counter(f, "mvm_server_requests", NULL, "Requests that were read.", c.requests);
-	put_counter(
+	text_counter(f, "mvm_server_requests", NULL, "Requests that were read.", c.requests);
+	text_counter(
 		f, "mvm_server_bad_requests", NULL, "Requests that are no HTTP.", c.bad_requests);
-	put_counter(f, "mvm_server_timeouts", NULL, "Clients that were too slow.", c.timeouts);
-	put_counter(f, "mvm_server_deferred", NULL,
+	text_counter(f, "mvm_server_timeouts", NULL, "Clients that were too slow.", c.timeouts);
+	text_counter(f, "mvm_server_deferred", NULL,
 		"Times that requests waited for the guest's devices.", c.deferred);
 }
 
@@ -194,7 +200,7 @@ static void put_api(FILE *f, const struct api_counters *c)
 {
 	put_routes(f, "mvm_api_requests", "Requests, those that failed included.", c->count);
 	put_routes(f, "mvm_api_failures", "Requests that were answered with a fault.", c->fails);
-	put_counter(f, "mvm_api_deprecated", NULL, "Requests that used something deprecated.",
+	text_counter(f, "mvm_api_deprecated", NULL, "Requests that used something deprecated.",
 		c->deprecated);
 	put_latencies(f, "mvm_api_latency_seconds", "The last one, from the request to the answer.",
 		c->latency_us);
@@ -275,13 +281,13 @@ static void put_timeline(FILE *f, const struct timeline *t)
 
 static void put_console(FILE *f, struct console *c)
 {
-	put_counter(f, "mvm_console_output_bytes", "bytes", "Written by the guest.",
+	text_counter(f, "mvm_console_output_bytes", "bytes", "Written by the guest.",
 		console_output_bytes(c));
-	put_counter(f, "mvm_console_dropped_bytes", "bytes",
+	text_counter(f, "mvm_console_dropped_bytes", "bytes",
 		"Lost because the reader was too slow or gone.", console_dropped(c));
-	put_counter(f, "mvm_console_limited_bytes", "bytes", "Lost because of the limit.",
+	text_counter(f, "mvm_console_limited_bytes", "bytes", "Lost because of the limit.",
 		console_limited(c));
-	put_counter(f, "mvm_console_dropped_keys", NULL,
+	text_counter(f, "mvm_console_dropped_keys", NULL,
 		"Typed bytes that were lost because the guest does not read.",
 		console_keys_dropped(c));
 }
@@ -293,37 +299,37 @@ static void put_board(FILE *f, struct machine *m)
 
 	serial_get_counters(&m->serial, &serial);
 	i8042_get_counters(&m->i8042, &i8042);
-	put_counter(f, "mvm_serial_read_bytes", "bytes", "Taken by the guest.", serial.reads);
-	put_counter(f, "mvm_serial_written_bytes", "bytes", "Sent by the guest.", serial.writes);
-	put_counter(f, "mvm_serial_missed_reads", NULL, "Looks at the receiver while it was empty.",
-		serial.missed_reads);
-	put_counter(f, "mvm_serial_missed_writes", NULL, "Writes that went nowhere.",
+	text_counter(f, "mvm_serial_read_bytes", "bytes", "Taken by the guest.", serial.reads);
+	text_counter(f, "mvm_serial_written_bytes", "bytes", "Sent by the guest.", serial.writes);
+	text_counter(f, "mvm_serial_missed_reads", NULL,
+		"Looks at the receiver while it was empty.", serial.missed_reads);
+	text_counter(f, "mvm_serial_missed_writes", NULL, "Writes that went nowhere.",
 		serial.missed_writes);
-	put_counter(f, "mvm_serial_errors", NULL, "Bytes that came while the receiver was full.",
+	text_counter(f, "mvm_serial_errors", NULL, "Bytes that came while the receiver was full.",
 		serial.errors);
-	put_counter(f, "mvm_i8042_reads", NULL, "Reads of its registers.", i8042.reads);
-	put_counter(f, "mvm_i8042_writes", NULL, "Writes to its registers.", i8042.writes);
-	put_counter(f, "mvm_i8042_resets", NULL, "Resets that the guest asked for there.",
+	text_counter(f, "mvm_i8042_reads", NULL, "Reads of its registers.", i8042.reads);
+	text_counter(f, "mvm_i8042_writes", NULL, "Writes to its registers.", i8042.writes);
+	text_counter(f, "mvm_i8042_resets", NULL, "Resets that the guest asked for there.",
 		i8042.resets);
-	put_counter(f, "mvm_i8042_missed_reads", NULL, "Reads of data that was not there.",
+	text_counter(f, "mvm_i8042_missed_reads", NULL, "Reads of data that was not there.",
 		i8042.missed_reads);
-	put_counter(f, "mvm_i8042_missed_writes", NULL, "Bytes for the guest that had no room.",
+	text_counter(f, "mvm_i8042_missed_writes", NULL, "Bytes for the guest that had no room.",
 		i8042.missed_writes);
-	put_counter(f, "mvm_i8042_errors", NULL, "Commands that do not exist.", i8042.errors);
+	text_counter(f, "mvm_i8042_errors", NULL, "Commands that do not exist.", i8042.errors);
 }
 
 static void put_machine(FILE *f, const struct instance *in)
 {
 	put_state(f, in);
 	put_timeline(f, &in->timeline);
-	put_counter(f, "mvm_events", NULL, "Events so far; the number of the last one.",
+	text_counter(f, "mvm_events", NULL, "Events so far; the number of the last one.",
 		in->events.next > 0 ? in->events.next - 1 : 0);
 	if (in->console)
 		put_console(f, in->console);
 	if (!in->vm)
 		return;
-	put_gauge(f, "mvm_vcpus", NULL, "vCPUs of the machine.", in->vm->cfg.cpus);
-	put_gauge(f, "mvm_guest_memory_bytes", "bytes", "Memory of the machine.",
+	text_gauge(f, "mvm_vcpus", NULL, "vCPUs of the machine.", in->vm->cfg.cpus);
+	text_gauge(f, "mvm_guest_memory_bytes", "bytes", "Memory of the machine.",
 		in->vm->cfg.mem_size);
 	put_board(f, &in->vm->machine);
 	text_vcpus(f, in->vm);
@@ -346,6 +352,8 @@ char *metrics_text(struct metrics *m, size_t *ret_len)
 		put_server(f, m->from.server);
 	put_api(f, m->from.api);
 	put_machine(f, m->from.instance);
+	if (m->from.snapshots)
+		text_snapshots(f, m->from.snapshots, &m->from.api->saves);
 	(void)fputs("# EOF\n", f);
 	is_whole = !ferror(f);
 	if (fclose(f) != 0 || !is_whole) {

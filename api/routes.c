@@ -11,6 +11,9 @@
 #include "base/err.h"
 #include "base/log.h"
 
+/* What a process ends with that has no future. */
+enum { FATAL_STATUS = 1 };
+
 enum { SEGMENT_SHOWN_MAX = 128, BODY_SHOWN_MAX = 3072, TARGET_SHOWN_MAX = 256 };
 
 /* Calls that wait for the one that changes the machine.  Those of clients that have gone wait too.
@@ -274,6 +277,7 @@ static void serve(struct api *a, struct call *call)
 	struct request *r = calloc(1, sizeof(*r));
 	struct segment seg[SEGMENTS];
 	struct fault f = { 0 };
+	bool is_fatal;
 	int rc;
 
 	if (!r) {
@@ -309,7 +313,10 @@ static void serve(struct api *a, struct call *call)
 		free_request(r);
 		return;
 	}
+	is_fatal = r->is_fatal;
 	finish(r, rc, &f);
+	if (is_fatal && a->fatal)
+		a->fatal(a->ctx, FATAL_STATUS);
 }
 
 /* --- one after the other --- */

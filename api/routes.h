@@ -80,7 +80,7 @@ struct request {
 	void *body;           /* route->body's structure */
 	struct answer answer; /* 204 */
 	uint64_t began_us;
-	enum api_latency latency; /* of what takes time */
+	bool is_fatal; /* the process has no future behind the answer */
 };
 
 /* Ends what a handler put off: rc as handlers return it.  r is gone then. */

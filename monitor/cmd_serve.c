@@ -12,6 +12,7 @@
 #include "footprint.h"
 #include "instance.h"
 #include "serve_options.h"
+#include "snapshot/snapshots.h"
 #include "terminal.h"
 
 /* For answers and streams that are still on their way when the machine has ended. */
@@ -22,6 +23,7 @@ struct serve {
 	struct loop *loop;
 	struct instance *instance;
 	struct service service;
+	struct snapshots snapshots;
 	struct signals signals;
 	bool is_ending;
 	int ended_by; /* the signal that ended us, 0 for none */
@@ -158,11 +160,13 @@ static int open_service(struct serve *s, struct err *e)
 		.start_time_us = o->start_time_us,
 		.start_time_cpu_us = o->start_time_cpu_us,
 		.parent_cpu_time_us = o->parent_cpu_time_us,
+		.snapshots = &s->snapshots,
 		.started = on_started,
 		.fatal = on_fatal,
 		.ctx = s };
+	int rc = snapshots_open(&s->snapshots, s->instance, e);
 
-	return service_open(&s->service, s->loop, s->instance, &c, e);
+	return rc == 0 ? service_open(&s->service, s->loop, s->instance, &c, e) : rc;
 }
 
 static int start(struct serve *s, struct err *e)
@@ -198,6 +202,7 @@ static void finish(struct serve *s)
 		instance_quiet(s->instance);
 	service_flush(&s->service);
 	service_free(&s->service);
+	snapshots_close(&s->snapshots);
 	if (s->instance) {
 		instance_close(s->instance);
 		cmd_finish_console(s->instance->console, s->signals.fd);

@@ -24,6 +24,7 @@ static int open_metrics(
 {
 	struct metrics_sources sources = { .instance = s->instance,
 		.api = &s->api.counters,
+		.snapshots = c->snapshots,
 		.start_time_us = c->start_time_us,
 		.start_time_cpu_us = c->start_time_cpu_us,
 		.parent_cpu_time_us = c->parent_cpu_time_us };
@@ -78,6 +79,7 @@ int service_open(struct service *s, struct loop *l, struct instance *in,
 	rc = open_metrics(s, l, c, e);
 	if (rc == 0)
 		rc = api_init(&s->api, in, s->metrics, e);
+	s->api.snapshots = c->snapshots;
 	s->api.fatal = c->fatal;
 	s->api.ctx = c->ctx;
 	return rc == 0 && c->socket ? open_server(s, l, c, e) : rc;

@@ -18,6 +18,7 @@
 #include "instance.h"
 
 struct err;
+struct snapshots;
 
 struct service_config {
 	const char *socket;       /* path of the API's socket; NULL: none */
@@ -26,6 +27,7 @@ struct service_config {
 	size_t body_max;          /* bytes of a request's body */
 	const char *metrics_path; /* NULL: none yet */
 	uint64_t start_time_us, start_time_cpu_us, parent_cpu_time_us; /* 0: not told */
+	struct snapshots *snapshots;          /* of the instance; they outlive the service */
 	void (*started)(void *ctx);           /* the guest runs for the first time; may be NULL */
 	void (*fatal)(void *ctx, int status); /* as in struct api */
 	void *ctx;

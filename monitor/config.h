@@ -70,6 +70,10 @@ struct vm_config {
 	const struct vm_state *state;
 	int (*fill_memory)(void *ctx, struct guest_mem *m, struct err *e);
 	void *fill_ctx;
+	/* Called when the machine ends and its vCPUs have been told to leave: one that waits for a
+	 * page of memory, whoever brings it, must get on now.  NULL: none does. */
+	void (*leaving)(void *ctx);
+	void *leaving_ctx;
 	bool holds_clock; /* the guest's clock goes on where it stood, not at the host's time of day
 			   */
 	unsigned ndisks, nnets; /* together at most CONFIG_DEVICES_MAX */

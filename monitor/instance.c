@@ -77,6 +77,7 @@ void instance_free(struct instance *in)
 	instance_close(in);
 	console_free(in->console);
 	instance_forget(in);
+	free((void *)in->serial.path);
 	events_fini(&in->events);
 	free(in);
 }
@@ -120,6 +121,12 @@ void instance_finish_change(struct instance *in, int rc, const struct err *e)
 	in->change_done = NULL;
 	if (done)
 		done(in->change_ctx, rc, rc == 0 ? NULL : e);
+}
+
+void instance_cancel_change(struct instance *in)
+{
+	in->is_changing = false;
+	in->change_done = NULL;
 }
 
 static void on_ended(void *ctx)
@@ -224,7 +231,12 @@ int instance_start(struct instance *in, const struct start_options *options, str
 		vm_free(ptr_take(in->vm));
 		return rc;
 	}
-	enter(in, INSTANCE_RUNNING);
+	if (options && options->restore) {
+		console_set_paused(in->console, true);
+		enter(in, INSTANCE_PAUSED);
+	} else {
+		enter(in, INSTANCE_RUNNING);
+	}
 	return 0;
 }
 
@@ -293,6 +305,8 @@ int instance_resume(struct instance *in, struct err *e)
 	vm_resume(in->vm);
 	console_set_paused(in->console, false);
 	enter(in, INSTANCE_RUNNING);
+	if (in->let_go)
+		ptr_take(in->let_go)(in->let_go_ctx);
 	return 0;
 }
 

@@ -153,6 +153,10 @@ struct instance {
 	struct loop_post change_post; /* for a change that was none */
 	struct job patch_job;
 	struct instance_patch *patch;
+	/* Told when a machine that was restored is let go for the first time.  NULL: nobody asks.
+	 */
+	void (*let_go)(void *ctx);
+	void *let_go_ctx;
 };
 
 /* 0, or -errno with e filled: -EINVAL for a bad id.  Everything in c outlives it. */
@@ -192,7 +196,11 @@ MUST_CHECK int instance_put_cpu(
 /* --- life --- */
 
 /* What only "mvm run" can say; all zero: the defaults. */
+struct restore_source; /* instance_change.h */
+
 struct start_options {
+	/* Not NULL: the machine goes on from there, and is paused when instance_start() returns. */
+	const struct restore_source *restore;
 	enum boot_protocol protocol;
 	enum describe describe;
 	bool prefault;
@@ -206,7 +214,8 @@ struct start_options {
 MUST_CHECK int instance_build(
 	struct instance *in, const struct start_options *options, struct err *e);
 
-/* The guest runs when it returns 0.  A failed start can be mended and tried again. */
+/* The guest runs when it returns 0 (or is paused: start_options).  A failed start can be mended and
+ * tried again. */
 MUST_CHECK int instance_start(
 	struct instance *in, const struct start_options *options, struct err *e);
 

@@ -8,6 +8,7 @@
 #include "instance_private.h"
 #include "virtio/disk.h"
 #include "virtio/tap.h"
+#include "vm_state.h"
 
 static int check_not_started(const struct instance *in, struct err *e)
 {
@@ -373,6 +374,22 @@ static void add_disks(struct instance *in, bool takes, bool roots, struct vm_con
 	}
 }
 
+static void add_restore(
+	const struct instance *in, const struct restore_source *from, struct vm_config *c)
+{
+	c->kernel = c->initrd = NULL;
+	c->cpu = NULL; /* it is in the CPUID that the state has */
+	c->state = from->state;
+	c->fill_memory = from->fill_memory;
+	c->fill_ctx = from->fill_ctx;
+	c->leaving = from->leaving;
+	c->leaving_ctx = from->leaving_ctx;
+	c->holds_clock = from->holds_clock;
+	c->has_boot_timer = from->state->has_boot_timer;
+	/* Roots come first, as they did when it was saved, so the order is the same. */
+	INVARIANT(from->state->ndevices == in->ndrives + in->nnics);
+}
+
 static void add_nics(struct instance *in, bool takes, struct vm_config *c)
 {
 	for (unsigned i = 0; i < in->nnics; i++) {
@@ -406,6 +423,9 @@ void instance_compose(
 	add_disks(in, takes, true, ret);
 	add_disks(in, takes, false, ret);
 	add_nics(in, takes, ret);
+	ret->track_dirty = in->machine.track_dirty_pages;
+	if (options->restore)
+		add_restore(in, options->restore, ret);
 }
 
 void instance_forget(struct instance *in)
@@ -416,6 +436,7 @@ void instance_forget(struct instance *in)
 		free_nic(&in->nic[i]);
 	in->ndrives = in->nnics = 0;
 	free_boot(&in->boot);
-	free((void *)in->serial.path);
-	in->serial.path = NULL;
+	in->machine =
+		(struct machine_spec){ .cpus = 1, .mem_mib = CONFIG_MEM_DEFAULT / CONFIG_MEM_STEP };
+	in->is_boot_path = false;
 }

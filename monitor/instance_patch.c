@@ -226,6 +226,6 @@ int instance_patch_drive(struct instance *in, const struct drive_patch *patch,
 		loop_post(in->loop, &in->change_post);
 	}
 	if (rc < 0)
-		in->is_changing = false;
+		instance_cancel_change(in);
 	return rc;
 }

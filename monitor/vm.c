@@ -431,6 +431,8 @@ void vm_quiet(struct vm *vm)
 	vm->is_quiet = true;
 	for (unsigned i = 0; i < vm->cfg.cpus; i++)
 		vcpu_stop(&vm->vcpu[i]);
+	if (vm->cfg.leaving)
+		vm->cfg.leaving(vm->cfg.leaving_ctx);
 	devices_close(&vm->devices);
 	for (unsigned i = 0; i < vm->cfg.cpus; i++)
 		vcpu_join(&vm->vcpu[i]);

@@ -61,11 +61,8 @@ struct loader;
 MUST_CHECK int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
 	struct loader **ret, struct err *e);
 
-/* To be called when the machine is let go for the first time: the working set is brought in, or
- * recorded. */
-void loader_resumed(struct loader *l);
-
-/* After instance_close(), and while there is still a loop.  Accepts NULL. */
+/* After instance_quiet() and before instance_close(), while there is still a loop.  Accepts NULL.
+ */
 void loader_free(struct loader *l);
 
 struct loader_counters {

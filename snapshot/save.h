@@ -42,7 +42,8 @@ MUST_CHECK int saver_new(struct instance *in, struct saver **ret, struct err *e)
 void saver_free(struct saver *s);
 
 /* This machine came from that snapshot: what a difference is a difference to. */
-void saver_set_base(struct saver *s, const struct snapshot *base, const char *state_path);
+void saver_set_base(struct saver *s, const struct snapshot *base, const char *state_path,
+	const char *memory_path);
 
 typedef void saver_done_fn(void *ctx, int rc, const struct save_result *r, const struct err *e);
 

@@ -31,6 +31,7 @@ enum {
 	SNAPSHOT_TEXT_MAX = 4096, /* paths and the command line, NUL included */
 	SNAPSHOT_VERSION_TEXT_MAX = 32,
 	SNAPSHOT_HOST_TEXT_MAX = 128,
+	SNAPSHOT_RUNS_MAX = 4000000, /* as many as a state file has room for */
 };
 
 enum snapshot_kind { SNAPSHOT_FULL, SNAPSHOT_DIFF };

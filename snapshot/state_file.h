@@ -20,7 +20,8 @@ struct snapshot;
 
 enum { STATE_FILE_MAX = 64 << 20 };
 
-/* The file's bytes, from malloc().  0 or -ENOMEM. */
+/* The file's bytes, from malloc().  0, -ENOMEM, -EFBIG, or -EINVAL where s is none that a reader
+ * would take: better no snapshot than one of no use. */
 MUST_CHECK int state_encode(
 	const struct snapshot *s, uint8_t **ret, size_t *ret_len, struct err *e);
 
@@ -30,6 +31,10 @@ MUST_CHECK int state_decode(const uint8_t *data, size_t len, struct snapshot **r
 
 /* Reads and decodes a file; path may be a folder, and then "state" in it is meant. */
 MUST_CHECK int state_read(const char *path, struct snapshot **ret, struct err *e);
+
+/* Only its bytes, from malloc(): 0, or -errno with e filled.  Never waits: what is no regular file
+ * is -EINVAL. */
+MUST_CHECK int state_read_bytes(const char *path, uint8_t **ret, size_t *ret_len, struct err *e);
 
 /* Only the header: format version as "MAJOR.MINOR".  Of any version, for "--describe-snapshot". */
 MUST_CHECK int state_read_version(

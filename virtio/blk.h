@@ -47,6 +47,9 @@ MUST_CHECK int blk_rescan(struct virtio_device *dev, struct err *e);
  * may take long.  Any thread, while the loop does not replace the disk. */
 bool blk_is_at(const struct virtio_device *dev, const char *path);
 
+/* The disk that requests begin on; valid until it is replaced. */
+const struct disk *blk_disk(const struct virtio_device *dev);
+
 /*
  * What the device's disk was opened with: to be given to disk_open() with another path.  The
  * strings are the device's and valid until the disk is replaced.

@@ -36,6 +36,11 @@ bool blk_is_at(const struct virtio_device *dev, const char *path)
 	return disk_is_at(container_of(dev, struct blk, dev)->disk, path);
 }
 
+const struct disk *blk_disk(const struct virtio_device *dev)
+{
+	return container_of(dev, struct blk, dev)->disk;
+}
+
 void blk_config(const struct virtio_device *dev, struct disk_config *ret)
 {
 	*ret = container_of(dev, struct blk, dev)->cfg;

@@ -458,3 +458,13 @@ bool disk_is_at(const struct disk *d, const char *path)
 		return d->rdev != 0 && st.st_rdev == d->rdev;
 	return d->rdev == 0 && st.st_dev == d->dev && st.st_ino == d->ino;
 }
+
+int disk_stat(const struct disk *d, struct stat *ret)
+{
+	return fstat(d->fd, ret) < 0 ? -errno : 0;
+}
+
+int disk_plain_fd(const struct disk *d)
+{
+	return d->direct ? d->cached_fd : d->fd;
+}

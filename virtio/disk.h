@@ -113,6 +113,12 @@ MUST_CHECK int disk_rescan(struct disk *d, struct err *e);
  * take long.  Any thread, while nobody closes d. */
 bool disk_is_at(const struct disk *d, const char *path);
 
+/* fstat of the file that d has open: 0 or -errno.  Any thread, while nobody closes d. */
+MUST_CHECK int disk_stat(const struct disk *d, struct stat *ret);
+
+/* A descriptor of it without O_DIRECT, borrowed: to copy or sync the whole file. */
+int disk_plain_fd(const struct disk *d);
+
 /*
  * Begins io: DISK_PENDING, and io->done is called later from the loop; or, with the sync engine,
  * its result at once and done is not called.  A result is 0 when all was moved or done, or -errno;

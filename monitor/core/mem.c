@@ -158,7 +158,16 @@ static bool can_map(const struct guest_mem *m, gpa_t gpa, uint64_t off, uint64_t
 	       gpa % MEM_PAGE_SIZE == 0 && off % MEM_PAGE_SIZE == 0 && len >= MEM_PAGE_SIZE;
 }
 
-int mem_load_file(const struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, uint64_t len)
+static void note_mapped(struct guest_mem *m, const uint8_t *at, uint64_t len)
+{
+	if (m->nmapped < MEM_MAPPED_MAX)
+		m->mapped[m->nmapped] =
+			(struct mem_mapped){ .off = (uint64_t)(at - (const uint8_t *)m->map),
+				.len = len };
+	m->nmapped = MIN(m->nmapped + 1, (unsigned)MEM_MAPPED_MAX + 1);
+}
+
+int mem_load_file(struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, uint64_t len)
 {
 	uint8_t *at = mem_ptr(m, gpa, len);
 	uint64_t mapped = 0;
@@ -174,6 +183,8 @@ int mem_load_file(const struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, ui
 			mapped = 0; /* a filesystem that cannot map: read all of it */
 		else
 			return -errno;
+		if (mapped > 0)
+			note_mapped(m, at, mapped);
 	}
 	/* The last page is never mapped: behind the file's bytes the guest must find zeroes, not
 	 * the file. */

@@ -21,7 +21,7 @@ struct err;
 
 typedef uint64_t gpa_t;
 
-enum { MEM_REGIONS_MAX = 2, MEM_PAGE_SIZE = 4096 };
+enum { MEM_REGIONS_MAX = 2, MEM_PAGE_SIZE = 4096, MEM_MAPPED_MAX = 8 };
 
 #define MEM_HUGE_PAGE_SIZE (2ULL << 20)
 
@@ -40,6 +40,11 @@ struct mem_region {
 	uint8_t *hva;
 };
 
+/* A part of the reservation that maps a file: pages that nobody has touched are not zero there. */
+struct mem_mapped {
+	uint64_t off, len; /* in map; whole pages */
+};
+
 struct guest_mem {
 	unsigned n;
 	struct mem_region r[MEM_REGIONS_MAX];
@@ -47,6 +52,8 @@ struct guest_mem {
 	bool prefault;
 	void *map; /* the whole reservation, r[] point into it */
 	size_t map_len;
+	unsigned nmapped; /* MEM_MAPPED_MAX + 1: more than there is room for */
+	struct mem_mapped mapped[MEM_MAPPED_MAX];
 	/* One bit for each page of map that the monitor, or the kernel for it, has written to: what
 	 * KVM's own log does not see.  NULL: nobody asks.  Made before the first vCPU runs. */
 	_Atomic uint64_t *dirty;
@@ -114,7 +121,6 @@ MUST_CHECK int mem_write(const struct guest_mem *m, gpa_t gpa, const void *src, 
  * Before the first KVM_RUN only. 0, -EFAULT (not RAM), -ENODATA (the file is shorter), or what mmap
  * and pread say.
  */
-MUST_CHECK int mem_load_file(
-	const struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, uint64_t len);
+MUST_CHECK int mem_load_file(struct guest_mem *m, gpa_t gpa, int fd, uint64_t off, uint64_t len);
 
 #endif

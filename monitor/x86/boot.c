@@ -32,8 +32,7 @@ static int open_file(
 	return 0;
 }
 
-static int load_kernel(
-	const struct guest_mem *m, const char *path, struct image *img, struct err *e)
+static int load_kernel(struct guest_mem *m, const char *path, struct image *img, struct err *e)
 {
 	int fd CLEANUP(fd_closep) = -1;
 	uint64_t size = 0;
@@ -55,7 +54,7 @@ static int load_kernel(
 }
 
 /* The initrd goes to the top of low memory, as far from the kernel as can be. */
-static int load_initrd(const struct guest_mem *m, const char *path, const struct image *img,
+static int load_initrd(struct guest_mem *m, const char *path, const struct image *img,
 	struct boot_places *at, struct err *e)
 {
 	int fd CLEANUP(fd_closep) = -1;
@@ -115,8 +114,8 @@ static int choose_protocol(
 	return 0;
 }
 
-int boot_load(const struct guest_mem *m, const struct boot_config *c, struct boot_entry *ret,
-	struct err *e)
+int boot_load(
+	struct guest_mem *m, const struct boot_config *c, struct boot_entry *ret, struct err *e)
 {
 	struct boot_places at = { .rsdp = LAYOUT_ACPI };
 	struct image img = { 0 };

@@ -37,7 +37,7 @@ struct boot_entry {
  * not fit the guest's memory), -E2BIG (command line too long), -EINVAL (the kernel has no such
  * entry).
  */
-MUST_CHECK int boot_load(const struct guest_mem *m, const struct boot_config *c,
-	struct boot_entry *ret, struct err *e);
+MUST_CHECK int boot_load(
+	struct guest_mem *m, const struct boot_config *c, struct boot_entry *ret, struct err *e);
 
 #endif

@@ -1,6 +1,7 @@
 /* The API without a server (t_api.h). */
 #include "t_api.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include "t.h"
 #include "t_image.h"
 #include "t_machine.h"
+#include "t_snapshots.h"
 
 void __wrap_call_answer(struct call *c, const struct answer *a);
 struct stream *__wrap_call_stream(struct call *c, enum http_type type, const char *protocol,
@@ -80,10 +82,11 @@ void t_api_init(struct t_api *t)
 		.console_out = -1,
 		.host = { .ended = on_ended },
 	};
-	struct metrics_sources from = { .api = &t->api.counters };
+	struct metrics_sources from = { .api = &t->api.counters, .snapshots = &t->snapshots };
 	struct err e = { 0 };
 
 	*t = (struct t_api){ .fatal = -1 };
+	t_snapshots = (struct t_snapshots){ .load_rc = -ENOENT };
 	t_kvm_init();
 	t_int(instance_new(&c, &t->in, &e), 0);
 	t_int(loop_new(LOOP_EPOLL, &t->l, NULL, &e), 0);
@@ -91,6 +94,8 @@ void t_api_init(struct t_api *t)
 	from.instance = t->in;
 	t_int(metrics_new(t->l, &from, &t->metrics, &e), 0);
 	t_int(api_init(&t->api, t->in, t->metrics, &e), 0);
+	t_int(snapshots_open(&t->snapshots, t->in, &e), 0);
+	t->api.snapshots = &t->snapshots;
 	t->api.fatal = on_fatal;
 	t->api.ctx = t;
 }
@@ -98,6 +103,8 @@ void t_api_init(struct t_api *t)
 void t_api_fini(struct t_api *t)
 {
 	api_fini(&t->api);
+	instance_quiet(t->in);
+	snapshots_close(&t->snapshots);
 	instance_close(t->in);
 	loop_free(t->l);
 	metrics_free(t->metrics);

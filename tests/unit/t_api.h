@@ -14,13 +14,15 @@
 #include "api/metrics.h"
 #include "api/server.h"
 #include "base/err.h"
+#include "snapshot/snapshots.h"
 
 struct t_api {
 	struct loop *l;
 	struct instance *in;
 	struct metrics *metrics;
 	struct api api;
-	int fatal; /* what api.fatal was told; -1: nothing */
+	struct snapshots snapshots; /* of t_snapshots.h */
+	int fatal;                  /* what api.fatal was told; -1: nothing */
 };
 
 /* A machine that has not been started, in a loop of its own, on the KVM of t_kvm.h. */

@@ -1,5 +1,5 @@
 /*
- * The contract in its own words: start, life, snapshots, and all that was configured.
+ * The contract in its own words: start, life, and all that was configured.
  */
 #include "t.h"
 
@@ -37,52 +37,6 @@ Test(contract_life, actions_before_the_start)
 	RUN(rows);
 	t_has(t_fault(), "Start microvm error: ");
 	t_api_start(&t);
-	t_api_fini(&t);
-	t_folder_done();
-}
-
-/* --- snapshots --- */
-
-#define LOAD         "PUT /snapshot/load {\"snapshot_path\":\"s\""
-#define FILE_BACKEND ",\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"m\"}"
-
-Test(contract_life, loading_a_snapshot)
-{
-	static const struct row rows[] = {
-		{ LOAD "}", 400,
-			"missing field: either `mem_backend` or `mem_file_path` is required" },
-		{ LOAD FILE_BACKEND ",\"mem_file_path\":\"m\"}", 400,
-			"too many fields: either `mem_backend` or `mem_file_path` exclusively is "
-			"required",
-			true },
-		{ LOAD FILE_BACKEND "}", 400,
-			"Load snapshot error: This version cannot load snapshots yet." },
-		{ LOAD ",\"mem_file_path\":\"m\"}", 400,
-			"Load snapshot error: This version cannot load snapshots yet.", true },
-		{ LOAD FILE_BACKEND ",\"enable_diff_snapshots\":false}", 400,
-			"Load snapshot error: This version cannot load snapshots yet.", true },
-		{ LOAD FILE_BACKEND ",\"resume_vm\":true,\"track_dirty_pages\":true,"
-				    "\"clock_realtime\":true,\"huge_pages\":\"Snapshot\","
-				    "\"vsock_override\":null,\"network_overrides\":[{\"iface_id\":"
-				    "\"e\",\"host_dev_name\":\"t\"}]}",
-			400, "Load snapshot error: This version cannot load snapshots yet." },
-		{ LOAD FILE_BACKEND ",\"vsock_override\":{\"uds_path\":\"v\"}}", 400,
-			"Load snapshot error: This monitor has no vsock device (field "
-			"`vsock_override`)." },
-		{ "PUT /snapshot/load {}", 400,
-			JSON "missing field `snapshot_path` at line 1 column 2." },
-		{ "PUT /snapshot/create {\"snapshot_path\":\"s\",\"mem_file_path\":\"m\"}", 400,
-			BEFORE },
-		/* Even a request that fails describes something. */
-		{ "PUT /boot-source {\"kernel_image_path\":\"missing\"}", 400 },
-		{ LOAD FILE_BACKEND "}", 400,
-			"Load snapshot error: Loading a microVM snapshot not allowed after "
-			"configuring boot-specific resources." },
-	};
-
-	t_api_init(&t);
-	RUN(rows);
-	t_uint(t.api.counters.deprecated, 3);
 	t_api_fini(&t);
 	t_folder_done();
 }
@@ -127,18 +81,12 @@ Test(contract_life, machine_that_runs)
 		{ "PATCH /network-interfaces/x {\"iface_id\":\"x\"}", 400,
 			"Network config error: Failed perform action on device: Device not "
 			"found" },
-		{ "PUT /snapshot/create {\"snapshot_path\":\"s\",\"mem_file_path\":\"m\"}", 400,
-			"Create snapshot error: Cannot save the microVM state: Operation not "
-			"allowed: save/restore unavailable while running" },
-		{ LOAD FILE_BACKEND "}", 400, AFTER },
 		{ "PATCH /vm {\"state\":\"Resumed\"}", 204, "" },
 		{ "PATCH /vm {\"state\":\"Paused\"}", 204, "" },
 		{ "PATCH /vm {\"state\":\"Paused\"}", 204, "" },
 		{ "GET /", 200,
 			"{\"id\":\"test-1\",\"state\":\"Paused\",\"vmm_version\":\"1.17.0\","
 			"\"app_name\":\"Firecracker\"}" },
-		{ "PUT /snapshot/create {\"snapshot_path\":\"s\",\"mem_file_path\":\"m\"}", 400,
-			"Create snapshot error: This version cannot write snapshots yet." },
 		{ "PATCH /drives/d {\"drive_id\":\"d\",\"path_on_host\":\"disk\"}", 204, "" },
 		{ "PATCH /vm {\"state\":\"Resumed\"}", 204, "" },
 	};

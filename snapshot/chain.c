@@ -1,0 +1,188 @@
+/* A snapshot and its bases (chain.h). */
+#include "snapshot/chain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "snapshot/commit.h"
+#include "snapshot/state_file.h"
+
+/* The folder of a file, without the slash. */
+static int folder_length(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? (int)(slash - path) : -1;
+}
+
+/* "folder/name", the folder being that of the file at path.  False when it does not fit. */
+static bool beside(const char *path, const char *name, char ret[PATH_MAX])
+{
+	int len = folder_length(path);
+	int n = len < 0 ? snprintf(ret, PATH_MAX, "%s", name)
+			: snprintf(ret, PATH_MAX, "%.*s/%s", len, path, name);
+
+	return n >= 0 && n < PATH_MAX;
+}
+
+static int find_state(const char *path, char ret[PATH_MAX], struct err *e)
+{
+	struct stat st;
+	bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+	int n = snprintf(ret, PATH_MAX, is_folder ? "%s/state" : "%s", path);
+
+	return n < PATH_MAX ? 0
+			    : err_set(e, -ENAMETOOLONG, "the path '%.64s...' is too long", path);
+}
+
+static int open_memory(struct chain_link *l, const char *memory_path, struct err *e)
+{
+	bool fits = memory_path ? snprintf(l->memory_path, PATH_MAX, "%s", memory_path) < PATH_MAX
+				: beside(l->state_path, "memory", l->memory_path);
+
+	if (!fits)
+		return err_set(e, -ENAMETOOLONG, "the path of the memory file is too long");
+	l->memory_fd = commit_open(l->memory_path, l->snapshot->id, e);
+	return MIN(l->memory_fd, 0);
+}
+
+/* The folder of the base may have moved together with that of the difference. */
+static bool moved_path(const struct chain_link *above, char ret[PATH_MAX])
+{
+	const char *base = above->snapshot->base_path;
+	char name[PATH_MAX];
+	int folder = folder_length(base), from = folder;
+
+	if (folder <= 0)
+		return beside(above->state_path, base, ret);
+	while (from > 0 && base[from - 1] != '/')
+		from--;
+	if (snprintf(name, sizeof(name), "../%s", base + from) >= PATH_MAX)
+		return false;
+	return beside(above->state_path, name, ret);
+}
+
+/* The base where it is said to be: 0, or -errno with e filled, -ESTALE for another snapshot. */
+static int read_base(
+	const struct chain_link *above, const char *path, struct chain_link *ret, struct err *e)
+{
+	struct snapshot *s = NULL;
+	int rc = state_read(path, &s, e);
+
+	if (rc == 0 && memcmp(s->id, above->snapshot->base_id, SNAPSHOT_ID_LEN) != 0)
+		rc = err_set(e, -ESTALE,
+			"'%s' is not the snapshot that '%s' is a difference to: it has been "
+			"replaced",
+			path, above->state_path);
+	if (rc < 0) {
+		snapshot_free(s);
+		return rc;
+	}
+	ret->snapshot = s;
+	(void)snprintf(ret->state_path, PATH_MAX, "%s", path);
+	return 0;
+}
+
+static int find_base(const struct chain_link *above, struct chain_link *ret, struct err *e)
+{
+	char moved[PATH_MAX];
+	int rc = read_base(above, above->snapshot->base_path, ret, e);
+
+	if (rc < 0 && moved_path(above, moved) && read_base(above, moved, ret, NULL) == 0)
+		rc = 0;
+	if (rc < 0)
+		err_prefix(e, "the base of '%s'", above->state_path);
+	return rc;
+}
+
+static int check_base(const struct chain_link *above, const struct chain_link *base, struct err *e)
+{
+	if (above->snapshot->vm->mem_size == base->snapshot->vm->mem_size)
+		return 0;
+	return err_set(e, -EBADMSG, "'%s' and its base '%s' are of machines with different memory",
+		above->state_path, base->state_path);
+}
+
+static int read_all(struct chain *c, const char *state_path, const char *memory_path,
+	bool opens_memory, struct err *e)
+{
+	struct chain_link *l = &c->link[0];
+	int rc = find_state(state_path, l->state_path, e);
+
+	if (rc == 0)
+		rc = state_read(l->state_path, &l->snapshot, e);
+	if (rc < 0)
+		return rc;
+	c->n = 1;
+	if (opens_memory)
+		rc = open_memory(l, memory_path, e);
+	while (rc == 0 && l->snapshot->kind == SNAPSHOT_DIFF) {
+		if (c->n == RAM_LAYERS_MAX)
+			return err_set(e, -E2BIG,
+				"more than %d snapshots on top of each other: merge some (mvm "
+				"snapshot --merge)",
+				RAM_LAYERS_MAX);
+		rc = find_base(l, l + 1, e);
+		if (rc < 0)
+			return rc;
+		c->n++;
+		rc = check_base(l, l + 1, e);
+		l++;
+		if (rc == 0 && opens_memory)
+			rc = open_memory(l, NULL, e);
+	}
+	return rc;
+}
+
+int chain_open(struct chain **ret, const char *state_path, const char *memory_path,
+	bool opens_memory, struct err *e)
+{
+	struct chain *c = malloc(sizeof(*c));
+	int rc;
+
+	if (!c)
+		return err_sys(e, -ENOMEM, NULL, "cannot read the snapshot");
+	/* Not all of it: most chains have one link, and each is large. */
+	c->n = 0;
+	for (unsigned i = 0; i < RAM_LAYERS_MAX; i++) {
+		c->link[i].snapshot = NULL;
+		c->link[i].memory_fd = -1;
+	}
+	rc = read_all(c, state_path, memory_path, opens_memory, e);
+	if (rc < 0) {
+		chain_free(c);
+		return rc;
+	}
+	*ret = c;
+	return 0;
+}
+
+void chain_free(struct chain *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; i < RAM_LAYERS_MAX; i++) {
+		snapshot_free(c->link[i].snapshot);
+		fd_closep(&c->link[i].memory_fd);
+	}
+	free(c);
+}
+
+unsigned chain_layers(const struct chain *c, struct ram_layer ret[RAM_LAYERS_MAX])
+{
+	for (unsigned i = 0; i < c->n; i++) {
+		const struct chain_link *l = &c->link[c->n - 1 - i];
+
+		ret[i] = (struct ram_layer){ .fd = l->memory_fd, .path = l->memory_path };
+		if (l->snapshot->kind == SNAPSHOT_DIFF) {
+			ret[i].run = l->snapshot->run;
+			ret[i].nruns = l->snapshot->nruns;
+		}
+	}
+	return c->n;
+}

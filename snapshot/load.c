@@ -1,0 +1,188 @@
+/* Loading a machine (load.h). */
+#include "snapshot/load.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "instance_change.h"
+#include "snapshot/chain.h"
+#include "snapshot/host.h"
+#include "snapshot/load_private.h"
+#include "snapshot/ram_load.h"
+#include "snapshot/rebind.h"
+
+/* --- memory --- */
+
+/* What fill_memory needs; on the stack of the load. */
+struct filling {
+	struct loader *l;
+	const struct chain *chain;
+	const struct load_options *o;
+};
+
+/*
+ * On the watcher's thread.  Pages that were not brought would be zero: a guest that went on would
+ * take them for its data, and write them to its disks.  Nothing here may wait for the loop, which
+ * may itself wait for a page.
+ */
+static void on_handler_gone(void *ctx)
+{
+	(void)ctx;
+	log_error("the handler of this machine's memory has gone away: the machine ends at once, "
+		  "because the guest would go on with pages that are lost");
+	(void)kill(getpid(), SIGKILL);
+}
+
+static int fill_memory(void *ctx, struct guest_mem *m, struct err *e)
+{
+	const struct filling *f = ctx;
+	struct ram_layer layer[RAM_LAYERS_MAX];
+	int rc;
+
+	if (f->o->backend == LOAD_BACKEND_FILE)
+		return ram_load(m, layer, chain_layers(f->chain, layer), e);
+	rc = uffd_serve(&f->l->uffd, m, f->o->uffd_path, e);
+	return rc == 0 ? uffd_watch(&f->l->uffd, on_handler_gone, NULL, e) : rc;
+}
+
+/* vCPUs are told to leave the guest; one that waits for a page that does not come would never hear
+ * of it. */
+static void release(void *ctx)
+{
+	struct loader *l = ctx;
+
+	uffd_close(&l->uffd);
+}
+
+/* --- the steps --- */
+
+static void describe_options(const struct load_options *o, struct chain *chain, struct filling *f,
+	struct restore_source *ret)
+{
+	*ret = (struct restore_source){
+		.state = chain->link[0].snapshot->vm,
+		.fill_memory = fill_memory,
+		.fill_ctx = f,
+		.leaving = release,
+		.leaving_ctx = f->l,
+		.holds_clock = o->holds_clock,
+	};
+}
+
+static int build(struct loader *l, const struct load_options *o, struct chain *chain, struct err *e)
+{
+	struct filling filling = { .l = l, .chain = chain, .o = o };
+	struct restore_source source;
+	const struct start_options start = { .restore = &source };
+	int rc;
+
+	describe_options(o, chain, &filling, &source);
+	rc = instance_build(l->in, &start, e);
+	return rc == 0 ? instance_start(l->in, &start, e) : rc;
+}
+
+static int check_backend(const struct load_options *o, const struct chain *chain, struct err *e)
+{
+	if (o->backend == LOAD_BACKEND_UFFD && chain->n > 1)
+		return err_set(e, -EINVAL,
+			"a difference cannot be served by userfaultfd: merge it with its base "
+			"first (mvm snapshot --merge)");
+	return 0;
+}
+
+static int check_host(
+	const struct snapshot *s, const struct load_options *o, const char *kvm_path, struct err *e)
+{
+	struct err missing = { 0 };
+	int rc = host_check(s, kvm_path, &missing);
+
+	if (rc == -EOPNOTSUPP && o->accepts_any_cpu) {
+		log_warning("%s", missing.text);
+		return 0;
+	}
+	if (rc < 0 && e)
+		*e = missing;
+	return rc;
+}
+
+static int load(struct loader *l, const struct load_options *o, struct chain *chain, struct err *e)
+{
+	const struct chain_link *top = &chain->link[0];
+	const struct snapshot *s = top->snapshot;
+	int rc = check_backend(o, chain, e);
+
+	if (rc == 0)
+		rc = rebind_check(s, o, e);
+	if (rc == 0)
+		rc = check_host(s, o, l->in->cfg.kvm_path, e);
+	if (rc == 0)
+		rc = rebind(l->in, s, o, top->state_path, e);
+	if (rc == 0)
+		rc = build(l, o, chain, e);
+	if (rc < 0)
+		return rc;
+	loader_keep_working_set(l, o, chain);
+	return 0;
+}
+
+static struct loader *new_loader(struct instance *in)
+{
+	struct loader *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->in = in;
+	l->memory_fd = -1;
+	l->uffd.fd = l->uffd.socket = l->uffd.stop_fd = -1;
+	return l;
+}
+
+int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
+	struct loader **ret, struct err *e)
+{
+	struct chain *chain = NULL;
+	struct loader *l = new_loader(in);
+	int rc = l ? 0 : err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
+
+	if (rc == 0 && in->state != INSTANCE_NOT_STARTED)
+		rc = err_set(e, -EPERM, "the machine has been started");
+	if (rc == 0)
+		rc = chain_open(
+			&chain, o->state_path, o->memory_path, o->backend == LOAD_BACKEND_FILE, e);
+	if (rc == 0)
+		rc = load(l, o, chain, e);
+	if (rc == 0 && s)
+		saver_set_base(s, chain->link[0].snapshot, chain->link[0].state_path,
+			chain->link[0].memory_path);
+	chain_free(chain);
+	if (rc == 0) {
+		*ret = l;
+		return 0;
+	}
+	loader_free(l);
+	instance_forget(in);
+	return rc;
+}
+
+void loader_free(struct loader *l)
+{
+	if (!l)
+		return;
+	loader_end_working_set(l);
+	uffd_close(&l->uffd);
+	fd_closep(&l->memory_fd);
+	free(l);
+}
+
+void loader_get_counters(const struct loader *l, struct loader_counters *ret)
+{
+	*ret = l->counters;
+}
