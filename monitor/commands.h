@@ -15,6 +15,7 @@ int cmd_console(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

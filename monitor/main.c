@@ -19,6 +19,7 @@ static const char usage[] =
 	"  snapshot  save a machine into a folder, or merge snapshots\n"
 	"  restore   go on with a machine that was saved, in the foreground\n"
 	"  ps        list the machines of this user and what they do\n"
+	"  inspect   print what is in a snapshot\n"
 	"  doctor    tell whether this host can run guests, how well, and what to do about it\n"
 	"\n"
 	"'mvm VERB --help' tells more; 'mvm --version' the version.  Without a verb, and with "
@@ -36,6 +37,7 @@ static const struct {
 	{ "snapshot", cmd_snapshot },
 	{ "restore", cmd_restore },
 	{ "ps", cmd_ps },
+	{ "inspect", cmd_inspect },
 	{ "doctor", cmd_doctor },
 };
 

@@ -22,6 +22,7 @@ _mvm_flags() {
 			--counters --start-time-us --verbose --help
 		;;
 	ps) echo --all --interval --json --help ;;
+	inspect) echo --json --help ;;
 	doctor) echo --json --help ;;
 	esac
 }
@@ -62,7 +63,7 @@ _mvm() {
 		/serial /logger /metrics /events /actions /snapshot/create /snapshot/load /openapi.yaml'
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'run serve api console snapshot restore ps doctor --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run serve api console snapshot restore ps inspect doctor --help --version' -- "$cur")
 		return
 	fi
 	[[ $verb != --* ]] || verb=serve
@@ -70,6 +71,7 @@ _mvm() {
 	[ "$cur" != = ] || cur=
 	[ "$prev" != = ] || prev=${COMP_WORDS[COMP_CWORD - 2]}
 	words=$(_mvm_values "$verb" "$prev")
+	[ "$verb" != inspect ] || [[ $cur == -* ]] || words=file
 	case $words in
 	any) return ;;
 	file)
@@ -80,7 +82,7 @@ _mvm() {
 	tap) words=$(_mvm_taps) ;;
 	nothing)
 		words=$(_mvm_flags "$verb")
-		if [[ $verb == @(snapshot|restore) && $cur != -* ]]; then
+		if [[ $verb == @(snapshot|restore|inspect) && $cur != -* ]]; then
 			compopt -o filenames 2>/dev/null
 			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 			return

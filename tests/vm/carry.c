@@ -227,6 +227,8 @@ int main(int argc, char **argv)
 {
 	struct carry c = { 0 };
 
+	/* Whoever ends it sees what the guest said. */
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 9 && strcmp(argv[1], "save") == 0)
 		return save(&c, argv + 2);
 	if (argc == 4 && strcmp(argv[1], "load") == 0)
