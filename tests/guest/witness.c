@@ -8,6 +8,8 @@
  * local APIC's timer and one from the PIT (not with "fast=1"); then there is a line "ROUND CHAIN",
  * where the chain is a hash of all rounds.  Who knows the rounds knows all bytes that ever come.
  *
+ * With "once=N" N more pages are written at the start and verified now and then.
+ *
  * What arrives on the serial port comes back as "got C"; a 'q' ends it.
  */
 #include "smp.h"
@@ -129,6 +131,20 @@ static void work(uint64_t cpu, uint64_t round)
 	}
 }
 
+/* The pages behind everybody's, which never change again. */
+static void work_once(uint64_t cpus, uint64_t count, bool is_first)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		volatile uint64_t *page =
+			(volatile uint64_t *)(AREAS + (cpus * pages + i) * PAGE_SIZE);
+
+		if (is_first)
+			page[i % PAGE_WORDS] = mix(i);
+		else if (page[i % PAGE_WORDS] != mix(i))
+			is_torn = 1;
+	}
+}
+
 void guest_ap(uint32_t number)
 {
 	for (uint64_t round = 1;; round++) {
@@ -177,11 +193,13 @@ void guest_main(uint64_t protocol, const void *info)
 {
 	const char *cmdline = guest_cmdline(protocol, info);
 	uint64_t cpus = guest_number(cmdline, "cpus", 1), chain = 0, last = 0;
+	uint64_t once = guest_number(cmdline, "once", 0);
 	bool is_fast = guest_number(cmdline, "fast", 0) != 0;
 
 	pages = guest_number(cmdline, "pages", pages);
 	if (cpus > 1)
 		start_cpus((uint32_t)cpus - 1);
+	work_once(cpus, once, true);
 	set_up_ticks();
 	put_text("ready\n");
 	for (uint64_t round = 1;; round++) {
@@ -196,6 +214,8 @@ void guest_main(uint64_t protocol, const void *info)
 		if (read_tsc() < last)
 			put_text("TIME WENT BACK\n");
 		last = read_tsc();
+		if (round % 4 == 0)
+			work_once(cpus, once, false);
 		chain = mix(chain ^ round);
 		tell(round, chain);
 		listen();
