@@ -25,19 +25,29 @@ struct err;
 
 struct uffd {
 	int fd;     /* -1: none */
-	int socket; /* to the handler */
+	int socket; /* to the handler; -1: none */
+	/* private */
 	bool has_watcher;
 	pthread_t watcher;
 	int stop_fd; /* eventfd that ends the watcher */
+	void (*gone)(void *ctx);
+	void *ctx;
 };
 
-/* Registers all of m (MISSING) and hands it to the handler at path.  0, or -errno with e filled and
- * nothing left behind. */
+/*
+ * Registers all of m (MISSING) and hands it to the handler at path.  0, or -errno with e filled and
+ * nothing left behind.  When nobody listens there the text is what clients know: "Failed to connect
+ * to UDS Unix stream: No such file or directory (os error 2)".  A handler that does not accept is
+ * waited for a few seconds (-ETIMEDOUT).
+ */
 MUST_CHECK int uffd_serve(
 	struct uffd *u, const struct guest_mem *m, const char *path, struct err *e);
 
-/* Calls gone, on a thread of its own, when the handler closes its socket; gone does not return to
- * the guest. */
+/*
+ * Calls gone once, on a thread of its own, when the handler closes its socket; gone does not return
+ * to the guest.  u stays where it is until uffd_close(), which gone does not call.  What the
+ * handler says is read and not listened to.
+ */
 MUST_CHECK int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e);
 
 /* Accepts a zeroed u with fd and socket -1.  When no vCPU runs any more. */

@@ -27,11 +27,16 @@ struct working_set {
 
 void working_set_fini(struct working_set *w);
 
-/* What the guest has touched so far in m, which maps the snapshot's memory file.  0 or -errno with
- * e filled. */
+/*
+ * What the guest has touched so far in m, which maps the snapshot's memory file: into a zeroed w,
+ * whose id and window_ms are the caller's.  The kernel maps what lies around a page that is read as
+ * well, so that a few neighbours are in it, too; small gaps between pages that were read are
+ * filled, those between written ones never, since each costs memory.  0 or -errno with e filled.
+ */
 MUST_CHECK int working_set_record(struct working_set *w, const struct guest_mem *m, struct err *e);
 
-/* As a file at path, by rename; and back.  -EBADMSG for one that is damaged. */
+/* As a file at path, by rename; and back, into a zeroed w: -EBADMSG for one that is damaged or does
+ * not fit into so many pages. */
 MUST_CHECK int working_set_write(const struct working_set *w, const char *path, struct err *e);
 MUST_CHECK int working_set_read(
 	struct working_set *w, const char *path, uint64_t pages, struct err *e);
@@ -44,7 +49,8 @@ MUST_CHECK int working_set_read(
 MUST_CHECK int working_set_prefetch(
 	const struct working_set *w, const struct guest_mem *m, int memory_fd, struct err *e);
 
-/* How well it did: pages of the set, and pages that the guest touched beside it. */
+/* How well it did: pages of the set, and pages that the guest touched beside it (or that the kernel
+ * mapped around those). */
 struct working_set_score {
 	uint64_t brought, missed;
 };

@@ -16,6 +16,7 @@ _mvm_flags() {
 	api) echo --api-sock --help ;;
 	console) echo --api-sock --read-only --help ;;
 	ps) echo --all --interval --json --help ;;
+	inspect) echo --json --help ;;
 	doctor) echo --json --help ;;
 	esac
 }
@@ -51,7 +52,7 @@ _mvm() {
 		/serial /logger /metrics /events /actions /openapi.yaml'
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'run serve api console ps doctor --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run serve api console ps inspect doctor --help --version' -- "$cur")
 		return
 	fi
 	[[ $verb != --* ]] || verb=serve
@@ -59,6 +60,7 @@ _mvm() {
 	[ "$cur" != = ] || cur=
 	[ "$prev" != = ] || prev=${COMP_WORDS[COMP_CWORD - 2]}
 	words=$(_mvm_values "$verb" "$prev")
+	[ "$verb" != inspect ] || [[ $cur == -* ]] || words=file
 	case $words in
 	any) return ;;
 	file)

@@ -36,6 +36,7 @@ complete -c mvm -n __mvm_no_verb -a serve -d 'A machine that is driven by a REST
 complete -c mvm -n __mvm_no_verb -a api -d 'Send one request to the API of a machine'
 complete -c mvm -n __mvm_no_verb -a console -d 'Attach to the console of a machine'
 complete -c mvm -n __mvm_no_verb -a ps -d 'List the machines of this user'
+complete -c mvm -n __mvm_no_verb -a inspect -d 'Print what is in a snapshot'
 complete -c mvm -n __mvm_no_verb -a doctor -d 'Tell whether this host can run guests'
 complete -c mvm -n __mvm_no_verb -l help -d 'Print the verbs'
 complete -c mvm -n __mvm_no_verb -l version -d 'Print the version'
@@ -100,6 +101,10 @@ complete -c mvm -n '__mvm_verb ps' -l all -d 'Machines of all users'
 complete -c mvm -n '__mvm_verb ps' -l interval -x -d 'Seconds between the two looks'
 complete -c mvm -n '__mvm_verb ps' -l json -d 'For programs'
 complete -c mvm -n '__mvm_verb ps' -l help -d 'Print the options'
+
+complete -c mvm -n '__mvm_verb inspect' -F
+complete -c mvm -n '__mvm_verb inspect' -l json -d 'For programs'
+complete -c mvm -n '__mvm_verb inspect' -l help -d 'Print the options'
 
 complete -c mvm -n '__mvm_verb doctor' -l json -d 'For programs'
 complete -c mvm -n '__mvm_verb doctor' -l help -d 'Print the options'

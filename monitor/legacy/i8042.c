@@ -66,7 +66,8 @@ static void put(struct i8042 *k, uint8_t byte)
 
 static void flush(struct i8042 *k)
 {
-	k->first = k->count = 0;
+	k->first = (k->first + k->count) % I8042_QUEUE;
+	k->count = 0;
 }
 
 static void keyboard(struct i8042 *k, uint8_t byte)
@@ -148,12 +149,13 @@ static void read_data(void *dev, uint64_t off, uint8_t *buf, uint32_t len)
 	(void)off;
 	(void)len;
 	(void)pthread_mutex_lock(&k->lock);
-	buf[0] = k->queue[k->first]; /* an empty queue shows its last byte again, as the latch does
-				      */
 	k->counters.reads++;
 	if (k->count == 0) {
+		/* The latch still has the last byte. */
+		buf[0] = k->queue[(k->first + I8042_QUEUE - 1) % I8042_QUEUE];
 		k->counters.missed_reads++;
 	} else {
+		buf[0] = k->queue[k->first];
 		k->first = (k->first + 1) % I8042_QUEUE;
 		k->count--;
 		/* Each byte is an edge of its own. */
@@ -270,7 +272,7 @@ void i8042_save(struct i8042 *k, struct i8042_state *ret)
 		.expects = k->expects,
 		.kbd_expects = k->kbd_expects,
 		.kbd_scans = k->kbd_scans };
-	/* All of it: behind the bytes that wait is what the latch shows when none does. */
+	/* All of it: the last one is what the latch shows when no byte waits. */
 	for (unsigned i = 0; i < I8042_QUEUE; i++)
 		ret->queue[i] = k->queue[(k->first + i) % I8042_QUEUE];
 	(void)pthread_mutex_unlock(&k->lock);

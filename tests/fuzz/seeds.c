@@ -1,15 +1,18 @@
 /*
  * Writes the seeds that are made rather than found: well-formed kernel files and scripts of what
  * real drivers do. seeds DIRECTORY      fills DIRECTORY/fuzz_image, DIRECTORY/fuzz_serial,
- * DIRECTORY/fuzz_i8042, DIRECTORY/fuzz_blk, DIRECTORY/fuzz_net, DIRECTORY/fuzz_queue and
- * DIRECTORY/fuzz_mmio
+ * DIRECTORY/fuzz_i8042, DIRECTORY/fuzz_blk, DIRECTORY/fuzz_net, DIRECTORY/fuzz_queue,
+ * DIRECTORY/fuzz_mmio and DIRECTORY/fuzz_state
  */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/check.h"
 #include "fuzz.h"
+#include "snapshot/snapshot.h"
+#include "snapshot/state_file.h"
 #include "t_image.h"
+#include "t_state.h"
 
 enum { PATH_LEN = 4096 };
 
@@ -456,6 +459,33 @@ static void mmio(void)
 	}
 }
 
+/* --- state files --- */
+
+static void state(void)
+{
+	static const struct {
+		const char *name;
+		struct t_state_shape shape;
+	} rows[] = {
+		{ "bare", { .cpus = 1, .is_small = true, .seed = 1 } },
+		{ "devices", { .cpus = 1, .drives = 2, .nics = 1, .is_small = true, .seed = 2 } },
+		{ "difference", { .cpus = 1, .runs = 3, .is_small = true, .seed = 3 } },
+		{ "smp", { .cpus = 2, .drives = 1, .is_small = true, .seed = 4 } },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct snapshot *s = t_state_new(&rows[i].shape);
+		uint8_t *data = NULL;
+		size_t len = 0;
+
+		if (state_encode(s, &data, &len, NULL) < 0)
+			failures++;
+		save("fuzz_state", rows[i].name, data, len);
+		free(data);
+		snapshot_free(s);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -471,5 +501,6 @@ int main(int argc, char **argv)
 	net();
 	queue();
 	mmio();
+	state();
 	return failures > 0 ? 1 : 0;
 }

@@ -48,6 +48,9 @@ int __wrap_pthread_create(
 void t_kvm_init(void)
 {
 	t_kvm = (struct t_kvm){ .api_version = KVM_API_VERSION,
+		.xsave_size = 4096,
+		.nlisted = 3,
+		.listed = { 0x10, 0x174, 0x6e0 },
 		.missing_cap = UINT32_MAX,
 		.run_size = 3 * 4096,
 		.tsc_khz = 2500000,
@@ -198,22 +201,54 @@ static int supported_cpuid(struct kvm_cpuid2 *table)
 	return 0;
 }
 
+static int msr_index_list(struct kvm_msr_list *list)
+{
+	unsigned room = list->nmsrs;
+
+	list->nmsrs = t_kvm.nlisted;
+	if (room < t_kvm.nlisted)
+		return -E2BIG;
+	memcpy(list->indices, t_kvm.listed, t_kvm.nlisted * sizeof(t_kvm.listed[0]));
+	return 0;
+}
+
+static int capability(unsigned number)
+{
+	if (number == t_kvm.missing_cap)
+		return 0;
+	return number == KVM_CAP_XSAVE2        ? t_kvm.xsave_size
+	       : number == KVM_CAP_TSC_CONTROL ? t_kvm.has_tsc_control
+					       : 1;
+}
+
 static int on_device(unsigned long request, void *arg)
 {
 	switch (request) {
 	case KVM_GET_API_VERSION: return t_kvm.api_version;
-	case KVM_CHECK_EXTENSION: return (unsigned)(uintptr_t)arg != t_kvm.missing_cap;
+	case KVM_CHECK_EXTENSION: return capability((unsigned)(uintptr_t)arg);
 	case KVM_GET_VCPU_MMAP_SIZE: return t_kvm.run_size;
 	case KVM_GET_SUPPORTED_CPUID: return supported_cpuid(arg);
+	case KVM_GET_MSR_INDEX_LIST: return msr_index_list(arg);
 	case KVM_CREATE_VM: return t_kvm.vm_fd = new_file(VM);
 	default: return -ENOTTY;
 	}
 }
 
+static int copy_irqchip(struct kvm_irqchip *chip, bool set)
+{
+	if (chip->chip_id >= ARRAY_SIZE(t_kvm.irqchip))
+		return -EINVAL;
+	if (set)
+		memcpy(&t_kvm.irqchip[chip->chip_id], chip, sizeof(*chip));
+	else
+		memcpy(&chip->chip, &t_kvm.irqchip[chip->chip_id].chip, sizeof(chip->chip));
+	return 0;
+}
+
 static int on_vm(unsigned long request, void *arg)
 {
 	switch (request) {
-	case KVM_CHECK_EXTENSION: return (unsigned)(uintptr_t)arg != t_kvm.missing_cap;
+	case KVM_CHECK_EXTENSION: return capability((unsigned)(uintptr_t)arg);
 	case KVM_ENABLE_CAP: memcpy(&t_kvm.enabled, arg, sizeof(t_kvm.enabled)); return 0;
 	case KVM_SET_TSS_ADDR: t_kvm.tss = (unsigned long)(uintptr_t)arg; return 0;
 	case KVM_SET_USER_MEMORY_REGION:
@@ -222,6 +257,12 @@ static int on_vm(unsigned long request, void *arg)
 		return 0;
 	case KVM_CREATE_IRQCHIP: return 0;
 	case KVM_CREATE_PIT2: memcpy(&t_kvm.pit, arg, sizeof(t_kvm.pit)); return 0;
+	case KVM_GET_IRQCHIP: return copy_irqchip(arg, false);
+	case KVM_SET_IRQCHIP: return copy_irqchip(arg, true);
+	case KVM_GET_PIT2: memcpy(arg, &t_kvm.pit_state, sizeof(t_kvm.pit_state)); return 0;
+	case KVM_SET_PIT2: memcpy(&t_kvm.pit_state, arg, sizeof(t_kvm.pit_state)); return 0;
+	case KVM_GET_CLOCK: memcpy(arg, &t_kvm.clock, sizeof(t_kvm.clock)); return 0;
+	case KVM_SET_CLOCK: memcpy(&t_kvm.clock, arg, sizeof(t_kvm.clock)); return 0;
 	case KVM_CREATE_VCPU: return new_vcpu();
 	case KVM_IOEVENTFD:
 		INVARIANT(t_kvm.nioeventfds < T_KVM_EVENTFDS);
@@ -240,24 +281,93 @@ static int on_vm(unsigned long request, void *arg)
 	}
 }
 
+static bool is_odd(uint32_t index)
+{
+	bool odd = false;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t_kvm.odd_msr); i++)
+		odd |= index != 0 && t_kvm.odd_msr[i] == index;
+	return odd;
+}
+
+static struct kvm_msr_entry *kept(struct t_vcpu *v, uint32_t index)
+{
+	for (unsigned i = 0; i < v->nkept; i++) {
+		if (v->kept[i].index == index)
+			return &v->kept[i];
+	}
+	return NULL;
+}
+
+/* As KVM does it: as many as it can up to the first that it cannot. */
 static int set_msrs(struct t_vcpu *v, const struct kvm_msrs *msrs)
 {
 	unsigned n = msrs->nmsrs - MIN(t_kvm.msrs_refused, msrs->nmsrs);
 
-	INVARIANT(n <= T_KVM_MSRS);
+	if (msrs->nmsrs >= 256)
+		return -E2BIG;
+	for (unsigned i = 0; i < n; i++) {
+		if (is_odd(msrs->entries[i].index))
+			n = i;
+	}
 	memcpy(v->msr, msrs->entries, n * sizeof(v->msr[0]));
 	v->nmsrs = n;
+	for (unsigned i = 0; i < n && t_kvm.msrs_are_kept; i++) {
+		struct kvm_msr_entry *e = kept(v, msrs->entries[i].index);
+
+		INVARIANT(e || v->nkept < T_KVM_MSRS);
+		e = e ? e : &v->kept[v->nkept++];
+		*e = msrs->entries[i];
+	}
 	return (int)n;
 }
 
-static int get_msrs(struct kvm_msrs *msrs)
+static int get_msrs(struct t_vcpu *v, struct kvm_msrs *msrs)
 {
 	unsigned refused = t_kvm.msrs_are_read ? 0 : t_kvm.msrs_refused;
 	unsigned n = msrs->nmsrs - MIN(refused, msrs->nmsrs);
 
-	for (unsigned i = 0; i < n; i++)
-		msrs->entries[i].data = t_kvm.msr_value;
+	if (msrs->nmsrs >= 256)
+		return -E2BIG;
+	for (unsigned i = 0; i < n; i++) {
+		const struct kvm_msr_entry *e = kept(v, msrs->entries[i].index);
+
+		if (is_odd(msrs->entries[i].index))
+			n = i;
+		else
+			msrs->entries[i].data = e ? e->data : t_kvm.msr_value;
+	}
 	return (int)n;
+}
+
+/* State that the fake keeps as it is. */
+static int keep(struct t_vcpu *v, unsigned long request, void *arg)
+{
+	const struct {
+		unsigned long get, set;
+		void *at;
+		size_t len;
+	} kinds[] = {
+		{ KVM_GET_XCRS, KVM_SET_XCRS, &v->xcrs, sizeof(v->xcrs) },
+		{ KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, &v->debugregs, sizeof(v->debugregs) },
+		{ KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, &v->events, sizeof(v->events) },
+		{ KVM_GET_MP_STATE, KVM_SET_MP_STATE, &v->mp_state, sizeof(v->mp_state) },
+		{ KVM_GET_XSAVE, KVM_SET_XSAVE, v->xsave, (size_t)t_kvm.xsave_size },
+		{ KVM_GET_XSAVE2, 0, v->xsave, (size_t)t_kvm.xsave_size },
+	};
+
+	if (request == KVM_GET_XSAVE && t_kvm.xsave_size > 4096)
+		return -EINVAL;
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (request != kinds[i].get && request != kinds[i].set)
+			continue;
+		if (request == kinds[i].get)
+			memcpy(arg, kinds[i].at, kinds[i].len);
+		else
+			memcpy(kinds[i].at, arg, kinds[i].len);
+		return 0;
+	}
+	return -ENOTTY;
 }
 
 static int on_vcpu(struct t_vcpu *v, unsigned long request, void *arg)
@@ -266,7 +376,8 @@ static int on_vcpu(struct t_vcpu *v, unsigned long request, void *arg)
 	case KVM_GET_TSC_KHZ: return t_kvm.tsc_khz < 0 ? -EIO : t_kvm.tsc_khz;
 	case KVM_SET_CPUID2: return 0;
 	case KVM_KVMCLOCK_CTRL: return -t_kvm.clock_errno;
-	case KVM_GET_MSRS: return get_msrs(arg);
+	case KVM_SET_TSC_KHZ: v->tsc_khz = (unsigned long)(uintptr_t)arg; return 0;
+	case KVM_GET_MSRS: return get_msrs(v, arg);
 	case KVM_SET_MSRS: return set_msrs(v, arg);
 	case KVM_GET_REGS: memcpy(arg, &v->regs, sizeof(v->regs)); return 0;
 	case KVM_SET_REGS:
@@ -283,7 +394,7 @@ static int on_vcpu(struct t_vcpu *v, unsigned long request, void *arg)
 		memcpy(&v->lapic, arg, sizeof(v->lapic));
 		v->has_lapic = true;
 		return 0;
-	default: return -ENOTTY;
+	default: return keep(v, request, arg);
 	}
 }
 
@@ -298,10 +409,12 @@ static int wait_for_kick(struct t_vcpu *v)
 /* Questions whose answer may be no. */
 static bool is_optional(unsigned long request, const void *arg)
 {
-	return request == KVM_GET_TSC_KHZ || request == KVM_IRQ_LINE || request == KVM_RUN ||
-	       request == KVM_KVMCLOCK_CTRL ||
+	return request == KVM_GET_TSC_KHZ || request == KVM_SET_TSC_KHZ ||
+	       request == KVM_IRQ_LINE || request == KVM_RUN || request == KVM_KVMCLOCK_CTRL ||
 	       (request == KVM_CHECK_EXTENSION &&
 		       ((uintptr_t)arg == KVM_CAP_TSC_DEADLINE_TIMER ||
+			       (uintptr_t)arg == KVM_CAP_TSC_CONTROL ||
+			       (uintptr_t)arg == KVM_CAP_XSAVE2 ||
 			       (uintptr_t)arg == KVM_CAP_PMU_CAPABILITY));
 }
 

@@ -16,7 +16,7 @@
 /* The path at which the device is found. */
 #define T_KVM_PATH "/fake/kvm"
 
-enum { T_KVM_VCPUS = 32, T_KVM_TRACE = 1024, T_KVM_MSRS = 64, T_KVM_EVENTFDS = 64 };
+enum { T_KVM_VCPUS = 32, T_KVM_TRACE = 1024, T_KVM_MSRS = 512, T_KVM_EVENTFDS = 64 };
 
 /* What a vCPU was told. */
 struct t_vcpu {
@@ -27,7 +27,15 @@ struct t_vcpu {
 	struct kvm_sregs sregs;
 	struct kvm_lapic_state lapic;
 	unsigned nmsrs;
-	struct kvm_msr_entry msr[T_KVM_MSRS];
+	struct kvm_msr_entry msr[T_KVM_MSRS]; /* of the last KVM_SET_MSRS */
+	unsigned nkept;
+	struct kvm_msr_entry kept[T_KVM_MSRS]; /* all that were set, where msrs_are_kept */
+	struct kvm_xcrs xcrs;
+	struct kvm_debugregs debugregs;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp_state;
+	uint8_t xsave[16384];
+	unsigned long tsc_khz; /* KVM_SET_TSC_KHZ */
 	bool has_regs, has_sregs, has_lapic;
 };
 
@@ -43,7 +51,13 @@ struct t_kvm {
 	uint64_t msr_value;    /* what each MSR holds */
 	int clock_errno;       /* KVM_KVMCLOCK_CTRL fails with it */
 	unsigned msrs_refused; /* so many MSRs at the end of a list are refused */
-	int cpuid_entries;     /* in the supported table; negative: more than fit */
+	bool msrs_are_kept; /* they hold what they were set to, and msr_value where they were not */
+	uint32_t odd_msr[4]; /* MSRs that can neither be read nor written; 0: none */
+	unsigned nlisted;    /* KVM_GET_MSR_INDEX_LIST */
+	uint32_t listed[T_KVM_MSRS];
+	int xsave_size; /* KVM_CAP_XSAVE2 */
+	bool has_tsc_control;
+	int cpuid_entries; /* in the supported table; negative: more than fit */
 	/* called for KVM_RUN, returns 0 or -errno; NULL: waits until it is kicked */
 	int (*on_run)(struct t_vcpu *v);
 	/*
@@ -63,6 +77,9 @@ struct t_kvm {
 	unsigned long tss;
 	struct kvm_enable_cap enabled; /* the last KVM_ENABLE_CAP of the VM */
 	struct kvm_pit_config pit;
+	struct kvm_irqchip irqchip[3];
+	struct kvm_pit_state2 pit_state;
+	struct kvm_clock_data clock;
 	unsigned nirq;
 	struct kvm_irq_level irq[64];
 	unsigned nioeventfds, nirqfds;

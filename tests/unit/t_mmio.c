@@ -8,19 +8,37 @@
 #include "base/log.h"
 #include "virtio/rules.h"
 
+static void make(struct t_mmio *t, struct loop *l)
+{
+	struct err e = { 0 };
+
+	t->l = l;
+	t->log_fd = memfd_create("log", MFD_CLOEXEC);
+	log_init(LOG_WARNING, t->log_fd);
+	t_device_init(&t->d);
+	t->d.v.mem = &t->m;
+	cr_assert(eq(int, virtio_mmio_init(&t->w, &t->d.v, &e), 0), "%s", e.text);
+}
+
 void t_mmio_init(struct t_mmio *t, struct loop *l, uint64_t mem)
+{
+	memset(t, 0, sizeof(*t));
+	t_mem_init(&t->m, mem);
+	make(t, l);
+	virtio_mmio_start(&t->w, l);
+}
+
+void t_mmio_init_from(struct t_mmio *t, const struct t_mmio *from, const struct virtio_state *s)
 {
 	struct err e = { 0 };
 
 	memset(t, 0, sizeof(*t));
-	t->l = l;
-	t->log_fd = memfd_create("log", MFD_CLOEXEC);
-	log_init(LOG_WARNING, t->log_fd);
-	t_mem_init(&t->m, mem);
-	t_device_init(&t->d);
-	t->d.v.mem = &t->m;
-	cr_assert(eq(int, virtio_mmio_init(&t->w, &t->d.v, &e), 0), "%s", e.text);
-	virtio_mmio_start(&t->w, l);
+	t->m = from->m;
+	t->is_second = true;
+	memcpy(t->q, from->q, sizeof(t->q));
+	make(t, from->l);
+	cr_assert(eq(int, virtio_mmio_load(&t->w, s, &e), 0), "%s", e.text);
+	virtio_mmio_start(&t->w, t->l);
 }
 
 static void on_drained(struct virtio_device *dev)
@@ -42,6 +60,8 @@ void t_mmio_fini(struct t_mmio *t)
 	virtio_mmio_close(&t->w);
 	virtio_mmio_stop(&t->w);
 	t->d.v.quiesced = on_drained;
+	if (t->w.pause == MMIO_PAUSED)
+		t->d.v.active = false;
 	if (t->d.v.active && !t->d.v.is_quiesced) {
 		t->d.v.is_quiesced = true;
 		t->d.v.ops->quiesce(&t->d.v);
@@ -52,7 +72,8 @@ void t_mmio_fini(struct t_mmio *t)
 		t_int(loop_turn(t->l), 0);
 	virtio_mmio_fini(&t->w);
 	t->d.v.ops->free(&t->d.v);
-	guest_mem_fini(&t->m);
+	if (!t->is_second)
+		guest_mem_fini(&t->m);
 	log_init(LOG_WARNING, STDERR_FILENO);
 	(void)close(t->log_fd);
 }

@@ -34,11 +34,15 @@ struct t_mmio {
 	struct virtio_mmio w;
 	struct loop *l;
 	struct t_virtq q[T_DEVICE_QUEUES];
-	int log_fd; /* what the log said */
+	int log_fd;     /* what the log said */
+	bool is_second; /* the memory is another's */
 };
 
 /* A fresh device in a window that serves kicks on l; mem is in bytes. */
 void t_mmio_init(struct t_mmio *t, struct loop *l, uint64_t mem);
+/* Another one on the memory and the loop of from, whose driver goes on with it: paused in state s.
+ */
+void t_mmio_init_from(struct t_mmio *t, const struct t_mmio *from, const struct virtio_state *s);
 /* As a machine ends: closes, drains, frees. */
 void t_mmio_fini(struct t_mmio *t);
 

@@ -81,7 +81,7 @@ static void cpu_fill(uint64_t *r, struct cpu_state *c, bool is_small)
 	noise(r, &c->debugregs, sizeof(c->debugregs));
 	noise(r, &c->lapic, sizeof(c->lapic));
 	noise(r, &c->events, sizeof(c->events));
-	c->mp_state.mp_state = rnd(r) % 5;
+	c->mp_state.mp_state = (uint32_t)(rnd(r) % 5);
 	c->tsc_khz = 2400000;
 	c->xsave_len = is_small ? XSAVE_SMALL : XSAVE_USUAL;
 	noise(r, c->xsave, c->xsave_len);
@@ -110,7 +110,7 @@ static void device_fill(uint64_t *r, struct virtio_state *v, bool is_disk)
 	v->acked = v->driver_features;
 	v->has_excess_features = coin(r);
 	v->needs_reset = coin(r);
-	v->isr = rnd(r) % 4;
+	v->isr = (uint32_t)(rnd(r) % 4);
 	v->generation = (uint32_t)rnd(r);
 	v->is_link_up = coin(r);
 	v->config_len = is_disk ? 60 : 12;

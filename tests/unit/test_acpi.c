@@ -216,12 +216,15 @@ Test(acpi, the_dsdt_has_a_device_for_each_slot)
 	}
 }
 
-Test(acpi, the_tables_stay_out_of_the_mp_table)
+Test(acpi, the_tables_stay_out_of_the_mp_table_and_of_the_generation_ids_page)
 {
 	struct guest_mem m;
 	const uint8_t *p;
 
 	setup(&m, 32, 32);
+	p = mem_ptr(&m, LAYOUT_VMGENID, 4096);
+	for (unsigned i = 0; i < 4096; i++)
+		t_uint(p[i], 0);
 	p = mem_ptr(&m, LAYOUT_MPTABLE, 16);
 	t_uint(sum(p, 16), 0);
 	t_uint(p[0], 0);
@@ -332,6 +335,8 @@ Test(acpi, iasl_understands_the_dsdt_and_finds_every_device)
 		t_has(text, "Device (GED)");
 		t_has(text, "Name (\\_S5, Package");
 		t_has(text, "Notify (\\_SB.PWRB, 0x80)");
+		t_has(text, "Device (VGEN)");
+		t_has(text, "Notify (\\_SB.VGEN, 0x80)");
 		t_false(strstr(text, "Error"));
 		for (unsigned k = 0; k < 33; k++) {
 			(void)snprintf(name, sizeof(name), "Device (VR%02u)", k);
@@ -355,6 +360,27 @@ Test(acpi, iasl_reads_ports_memory_and_interrupts_as_they_were_meant)
 	t_has(text, "0xC0001000,         // Address Base");
 	t_has(text, "0x00001000,         // Address Length");
 	t_has(text, "0x00000005,");
+}
+
+Test(acpi, iasl_reads_the_generation_id_as_drivers_do)
+{
+	const char *text, *is;
+
+	if (!has_iasl())
+		cr_skip_test("no iasl (package acpica-tools)");
+	text = disassemble("DSDT", 1, 0);
+	t_has(text, "Name (_CID, Package (0x02)");
+	t_has(text, "\"VM_Gen_Counter\"");
+	t_has(text, "\"VMGENCTR\"");
+	t_has(text, "Name (ADDR, Package (0x02)");
+	t_has(text, "0x000EF000,");
+	/* Each interrupt announces one device. */
+	is = strstr(text, "If ((Arg0 == 0x09))");
+	t_true(is);
+	t_true(strstr(is, "Notify") == strstr(is, "Notify (\\_SB.PWRB, 0x80)"));
+	is = strstr(text, "If ((Arg0 == 0x03))");
+	t_true(is);
+	t_true(strstr(is, "Notify") == strstr(is, "Notify (\\_SB.VGEN, 0x80)"));
 }
 
 Test(acpi, iasl_understands_the_other_tables)

@@ -153,6 +153,32 @@ Test(aml, a_package_of_four)
 	WROTE(&o, 0x08, '\\', '_', 'S', '5', '_', 0x12, 0x80 | 9, 0x00, 0x00, 4, 0x0a, 5, 0, 0, 1);
 }
 
+Test(aml, packages_of_two)
+{
+	struct out o;
+
+	setup(&o, ROOM);
+	aml_name_integers(&o.a, "ADDR", 0xef000, 0);
+	WROTE(&o, 0x08, 'A', 'D', 'D', 'R', 0x12, 0x80 | 10, 0x00, 0x00, 2, 0x0c, 0x00, 0xf0, 0x0e,
+		0x00, 0x00);
+	setup(&o, ROOM);
+	aml_name_strings(&o.a, "_CID", "AB", "C");
+	WROTE(&o, 0x08, '_', 'C', 'I', 'D', 0x12, 0x80 | 11, 0x00, 0x00, 2, 0x0d, 'A', 'B', 0, 0x0d,
+		'C', 0);
+}
+
+Test(aml, a_condition_compares_the_methods_argument)
+{
+	struct out o;
+	size_t mark;
+
+	setup(&o, ROOM);
+	mark = aml_begin_if_arg0(&o.a, 9);
+	aml_notify(&o.a, "PWRB", 1);
+	aml_end(&o.a, mark);
+	WROTE(&o, 0xa0, 0x80 | 13, 0x00, 0x00, 0x93, 0x68, 0x0a, 9, 0x86, 'P', 'W', 'R', 'B', 0x01);
+}
+
 Test(aml, resources_are_a_buffer_whose_size_is_filled_in_at_the_end)
 {
 	struct out o;
@@ -174,7 +200,7 @@ Test(aml, resources_are_a_buffer_whose_size_is_filled_in_at_the_end)
 static void write_everything(struct aml *a)
 {
 	static const uint8_t s5[4] = { 5, 0, 0, 0 };
-	size_t scope = aml_begin_scope(a, "\\_SB_"), dev = aml_begin_device(a, "COM1"), part;
+	size_t scope = aml_begin_scope(a, "\\_SB_"), dev = aml_begin_device(a, "COM1"), part, is;
 
 	aml_name_eisaid(a, "_HID", "PNP0501");
 	aml_name_string(a, "_DDN", "COM1");
@@ -185,8 +211,12 @@ static void write_everything(struct aml *a)
 	aml_interrupt(a, 4);
 	aml_end_resources(a, part);
 	part = aml_begin_method(a, "_EVT", 1);
+	is = aml_begin_if_arg0(a, 300);
 	aml_notify(a, "\\_SB_.COM1", 0x80);
+	aml_end(a, is);
 	aml_end(a, part);
+	aml_name_integers(a, "ADDR", 1, 70000);
+	aml_name_strings(a, "_CID", "A", "BC");
 	aml_end(a, dev);
 	aml_end(a, scope);
 	aml_name_package4(a, "\\_S5_", s5);

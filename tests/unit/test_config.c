@@ -54,6 +54,15 @@ Test(config, a_machine_without_a_kernel_is_refused)
 	t_has(e.text, "kernel");
 }
 
+Test(config, a_machine_that_goes_on_from_a_state_needs_no_kernel)
+{
+	struct vm_config c = valid();
+
+	c.kernel = NULL;
+	c.state = (const struct vm_state *)(uintptr_t)&c; /* not looked at */
+	t_int(config_check(&c, 0, NULL), 0);
+}
+
 Test(config, cpus_are_one_to_32)
 {
 	static const struct {

@@ -5,6 +5,7 @@
 #include "t.h"
 
 #include <fcntl.h>
+#include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
@@ -15,6 +16,7 @@
 #include "base/err.h"
 #include "t_image.h"
 #include "t_machine.h"
+#include "t_virtio_state.h"
 #include "vm.h"
 #include "x86/layout.h"
 
@@ -85,8 +87,8 @@ Test(devices, a_machine_without_devices_has_none)
 
 Test(devices, a_full_machine_has_a_window_and_a_pin_for_each_and_nobody_elses)
 {
-	static const uint32_t taken[] = { 0, LAYOUT_GSI_I8042, 2, LAYOUT_GSI_COM1,
-		LAYOUT_GSI_POWER_BUTTON };
+	static const uint32_t taken[] = { 0, LAYOUT_GSI_I8042, 2, LAYOUT_GSI_VMGENID,
+		LAYOUT_GSI_COM1, LAYOUT_GSI_POWER_BUTTON };
 	struct acpi_config acpi = { 0 };
 	struct devices d;
 	uint32_t pins = 0;
@@ -220,6 +222,145 @@ Test(devices, a_disk_that_is_given_twice_is_refused)
 	t_int(devices_init(&d, &config, &mem, &e), -EBUSY);
 	t_has(e.text, "disk1");
 	t_uint(t_count_fds(), fds);
+}
+
+/* --- state --- */
+
+static unsigned rests;
+
+static void on_rest(void *ctx)
+{
+	(void)ctx;
+	rests++;
+}
+
+static void end_devices(struct devices *d)
+{
+	devices_close(d);
+	devices_drain(d);
+	devices_fini(d);
+}
+
+/* States of two disks: the first has a driver with a read in its queue, the second none. */
+static void two_states(struct loop *l, struct t_virtq *q, struct virtio_state s[2])
+{
+	static const struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_IN };
+	const struct t_seg segs[] = { { 0x10000, sizeof(header), false }, { 0x11000, 512, true },
+		{ 0x12000, 1, true } };
+	struct devices d;
+
+	put_disks(2);
+	make(&d);
+	devices_start(&d, l, NULL);
+	devices_pause(&d, on_rest, NULL);
+	t_uint(rests, 1);
+	devices_save(&d, s);
+	(void)t_virtq_init(q, &mem, 0x1000, 16);
+	t_virtio_state_begin(&s[0], d.slot[0].dev, UINT64_MAX, q);
+	memcpy(mem_ptr(&mem, 0x10000, sizeof(header)), &header, sizeof(header));
+	*(uint8_t *)mem_ptr(&mem, 0x12000, 1) = 0xee;
+	t_virtq_send(q, 0, segs, 3);
+	end_devices(&d);
+}
+
+Test(devices, all_go_on_after_the_first_resume_and_are_saved_again)
+{
+	struct loop *l = t_loop_new(0);
+	struct virtio_state s[2], again[2];
+	struct t_virtq q;
+	struct devices d;
+	struct err e = { 0 };
+
+	two_states(l, &q, s);
+	make(&d);
+	cr_assert(eq(int, devices_load(&d, s, 2, &e), 0), "%s", e.text);
+	t_false(d.slot[0].dev->active);
+	devices_start(&d, l, NULL);
+	t_true(d.slot[0].dev->active && !d.slot[1].dev->active);
+	devices_save(&d, again);
+	/* Asked for in plenty, and there is no limit. */
+	memcpy(s[0].limiter, again[0].limiter, sizeof(s[0].limiter));
+	for (unsigned i = 0; i < 2; i++)
+		t_virtio_state_equal(&s[i], &again[i]);
+	t_virtio_state_turn(&d.slot[0].window);
+	t_uint(t_virtq_used_count(&q), 0);
+	devices_resume(&d);
+	while (t_virtq_used_count(&q) == 0)
+		t_virtio_state_turn(&d.slot[0].window);
+	t_uint(*(uint8_t *)mem_ptr(&mem, 0x12000, 1), VIRTIO_BLK_S_OK);
+	t_true(t_virtio_state_interrupts(&d.slot[0].window) > 0);
+	t_uint(t_virtio_state_interrupts(&d.slot[1].window), 0);
+	rests = 0;
+	devices_pause(&d, on_rest, NULL);
+	while (rests == 0)
+		t_virtio_state_turn(&d.slot[0].window);
+	devices_save(&d, again);
+	t_uint(again[0].queue[0].at.next_used, 1);
+	end_devices(&d);
+	loop_free(l);
+	T_NO_LEAKS();
+}
+
+Test(devices, a_state_that_does_not_fit_is_an_error_with_the_devices_name)
+{
+	struct loop *l = t_loop_new(0);
+	struct virtio_state s[2], bad[2];
+	struct t_virtq q;
+	unsigned fds;
+
+	two_states(l, &q, s);
+	fds = t_count_fds();
+	for (unsigned i = 0; i < 6; i++) {
+		struct err e = { 0 };
+		struct devices d;
+		int rc;
+
+		memcpy(bad, s, sizeof(bad));
+		if (i == 2)
+			bad[1].type = VIRTIO_ID_NET;
+		else if (i == 3)
+			bad[0].queue[0].used = UINT64_MAX - 3;
+		else if (i == 4)
+			bad[1].status = 0x80000000;
+		else if (i == 5)
+			bad[0].acked = bad[0].driver_features |= 1ULL << 62;
+		make(&d);
+		rc = devices_load(&d, bad, i == 0 ? 1 : i == 1 ? 3 : 2, &e);
+		cr_expect(eq(int, rc, i == 5 ? -EOPNOTSUPP : -EBADMSG), "row %u: %s", i, e.text);
+		t_int(e.code, rc);
+		if (i >= 2)
+			t_has(e.text, i % 2 ? "disk 'disk0': " : "disk 'disk1': ");
+		/* Started or not, it can end. */
+		if (i % 2) {
+			devices_start(&d, l, NULL);
+			devices_drain(&d);
+		}
+		devices_fini(&d);
+		t_uint(t_count_fds(), fds);
+	}
+	loop_free(l);
+	T_NO_LEAKS();
+}
+
+Test(devices, loaded_devices_that_never_went_on_can_end)
+{
+	struct loop *l = t_loop_new(0);
+	struct virtio_state s[2];
+	struct t_virtq q;
+
+	two_states(l, &q, s);
+	for (unsigned started = 0; started < 2; started++) {
+		struct devices d;
+
+		make(&d);
+		t_int(devices_load(&d, s, 2, NULL), 0);
+		if (started)
+			devices_start(&d, l, NULL);
+		end_devices(&d);
+		t_uint(t_virtq_used_count(&q), 0);
+	}
+	loop_free(l);
+	T_NO_LEAKS();
 }
 
 /* --- machines --- */

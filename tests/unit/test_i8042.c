@@ -438,3 +438,109 @@ Test(i8042, what_the_guest_does_is_counted)
 	t_uint(c.missed_writes, 3);
 	i8042_fini(&pc.k);
 }
+
+Test(i8042, without_a_byte_that_waits_the_last_one_is_seen_again)
+{
+	struct pc pc;
+
+	setup(&pc);
+	t_hex(data(&pc), 0);
+	command(&pc, 0xaa);
+	command(&pc, 0xab);
+	t_hex(data(&pc), 0x55);
+	t_hex(data(&pc), 0);
+	t_hex(data(&pc), 0);
+	command(&pc, 0xaa);
+	t_hex(data(&pc), 0x55);
+	t_hex(data(&pc), 0x55);
+	t_hex(data(&pc), 0x55);
+	i8042_fini(&pc.k);
+}
+
+/* --- state --- */
+
+/* One access, or the keys: what was read. */
+static unsigned act(struct pc *pc, uint64_t *seed)
+{
+	static const uint8_t values[] = { 0x00, 0x01, 0x20, 0x41, 0x60, 0xa7, 0xa8, 0xa9, 0xaa,
+		0xab, 0xad, 0xae, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xed, 0xf0, 0xf2, 0xf4, 0xf5,
+		0xff };
+	unsigned kind, value;
+
+	*seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	kind = (unsigned)(*seed >> 33) % 8;
+	value = values[(unsigned)(*seed >> 40) % ARRAY_SIZE(values)];
+	switch (kind) {
+	case 0:
+	case 1: return data(pc);
+	case 2: return status(pc);
+	case 3: return i8042_ctrl_alt_del(&pc->k);
+	case 4:
+	case 5: command(pc, (uint8_t)value); return 0;
+	default: write_data(pc, (uint8_t)value); return 0;
+	}
+}
+
+Test(i8042, a_controller_that_was_loaded_does_what_the_other_would_have_done)
+{
+	for (uint64_t run = 0; run < 300; run++) {
+		uint64_t seed = run, seed_b;
+		struct i8042_state state, again;
+		struct pc a, b;
+
+		setup(&a);
+		for (unsigned i = 0; i < run; i++)
+			(void)act(&a, &seed);
+		memset(&state, 0xa5, sizeof(state));
+		i8042_save(&a.k, &state);
+		setup(&b);
+		t_int(i8042_load(&b.k, &state), 0);
+		t_int(b.k.irq.level, a.k.irq.level);
+		i8042_save(&b.k, &again);
+		t_int(memcmp(&state, &again, sizeof(state)), 0);
+		seed_b = seed;
+		for (unsigned i = 0; i < 60; i++) {
+			t_uint(act(&b, &seed_b), act(&a, &seed));
+			t_int(b.k.irq.level, a.k.irq.level);
+		}
+		i8042_fini(&a.k);
+		i8042_fini(&b.k);
+	}
+}
+
+Test(i8042, values_that_no_controller_has_are_refused_and_change_nothing)
+{
+	static const struct {
+		const char *name;
+		struct i8042_state state;
+		int rc;
+	} rows[] = {
+		{ "nothing", { 0 }, 0 },
+		{ "full",
+			{ .count = 16,
+				.control = 0xff,
+				.outport = 0xff,
+				.expects = 0xd1,
+				.kbd_expects = true,
+				.kbd_scans = true },
+			0 },
+		{ "too many bytes", { .count = 17 }, -EBADMSG },
+		{ "very many bytes", { .count = UINT32_MAX }, -EBADMSG },
+		{ "a parameter of no command", { .expects = 0x61 }, -EBADMSG },
+		{ "a parameter of a command without", { .expects = 0xaa }, -EBADMSG },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct i8042_state before, after;
+		struct pc pc;
+
+		setup(&pc);
+		i8042_save(&pc.k, &before);
+		t_row_int(rows[i].name, i8042_load(&pc.k, &rows[i].state), rows[i].rc);
+		i8042_save(&pc.k, &after);
+		t_row_int(rows[i].name,
+			memcmp(&after, rows[i].rc == 0 ? &rows[i].state : &before, sizeof(after)),
+			0);
+		i8042_fini(&pc.k);
+	}
+}

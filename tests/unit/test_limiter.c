@@ -5,6 +5,7 @@
 #include "t.h"
 
 #include "virtio/limiter.h"
+#include "virtio/state.h"
 
 TestSuite(limiter, .timeout = T_SECONDS);
 
@@ -377,4 +378,98 @@ Test(limiter, some_of_what_is_asked_for_may_be_had)
 	t_uint(bucket_take_some(&b, UINT64_MAX, 0), UINT64_MAX);
 	t_uint(bucket_take_some(&b, UINT64_MAX, 0), UINT64_MAX);
 	t_uint(bucket_take_some(&b, UINT64_MAX, 0), 0);
+}
+
+/* --- state --- */
+
+Test(limiter, one_that_was_loaded_goes_on_as_the_other_would_have)
+{
+	static const struct {
+		const char *name;
+		struct bucket_config bytes, ops;
+	} rows[] = { { "plain", { 1000, 100, 0 }, { 0 } },
+		{ "with a burst", { 1000, 100, 9000 }, { 0 } },
+		{ "both", { 4096, 7, 100 }, { 3, 70, 5 } }, { "slow", { 7, 3600000, 0 }, { 0 } },
+		{ "none", { 0 }, { 0 } } };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (unsigned when = 0; when < 40; when++) {
+			/* The other's clock is that of another host. */
+			const uint64_t there = 77 * SEC;
+			struct limiter a = make(rows[i].bytes, rows[i].ops, 0),
+				       b = make(rows[i].bytes, rows[i].ops, there);
+			struct limiter_state s;
+			uint64_t now = 0;
+
+			for (unsigned k = 0; k < when; k++, now += 3333333)
+				(void)limiter_take(&a, 600 + k * 100, now);
+			limiter_save(&a, now, &s);
+			limiter_load(&b, &s, there);
+			for (unsigned k = 0; k < 100; k++, now += 1234567) {
+				uint64_t wait = limiter_take(&a, k * 50, now);
+
+				t_row_int(rows[i].name,
+					limiter_take(&b, k * 50, there + k * 1234567ULL), wait);
+			}
+		}
+	}
+}
+
+Test(limiter, what_flowed_in_before_the_save_is_saved_and_saving_changes_nothing)
+{
+	struct limiter l = make((struct bucket_config){ 1000, 1000, 0 }, none, 0), before;
+	struct limiter_state s;
+
+	t_uint(limiter_take(&l, 1000, 0), 0);
+	before = l;
+	limiter_save(&l, SEC / 2, &s);
+	t_uint(s.bytes.tokens, 500);
+	t_int(memcmp(&before, &l, sizeof(l)), 0);
+	limiter_save(&l, 0, &s); /* a clock that went back */
+	t_uint(s.bytes.tokens, 0);
+}
+
+Test(limiter, more_than_the_configuration_allows_is_cut_down)
+{
+	struct limiter l =
+		make((struct bucket_config){ 100, 50, 30 }, (struct bucket_config){ 5, 1, 0 }, 0);
+	struct limiter_state s = { .bytes = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX },
+		.ops = { 6, 0, 7, 1000000 } };
+
+	limiter_load(&l, &s, SEC);
+	t_uint(l.bytes.tokens, 100);
+	t_uint(l.bytes.burst, 30);
+	t_uint(l.bytes.debt, UINT32_MAX);
+	t_uint(l.bytes.rest, 50 * MS - 1);
+	t_uint(l.bytes.at_ns, SEC);
+	t_uint(l.ops.tokens, 5);
+	t_uint(l.ops.burst, 0);
+	t_uint(l.ops.rest, MS - 1);
+	/* Nothing owed lasts for ever. */
+	t_true(limiter_take(&l, 200, SEC) < UINT64_MAX);
+}
+
+Test(limiter, no_value_of_a_state_leads_beyond_a_bucket)
+{
+	static const uint64_t values[] = { 0, 1, 99, 100, 101, UINT32_MAX, UINT64_MAX };
+	static const struct bucket_config configs[] = { { 100, 1, 0 }, { 100, 1, 50 },
+		{ 1, UINT64_MAX, 0 }, { UINT64_MAX, 1, 0 }, { UINT64_MAX, UINT64_MAX, UINT64_MAX },
+		{ 0, 0, 0 } };
+	enum { N = ARRAY_SIZE(values) };
+
+	for (unsigned i = 0; i < N * N * N * N * ARRAY_SIZE(configs); i++) {
+		const struct bucket_config *c = &configs[i / (N * N * N * N)];
+		struct limiter l = make(*c, none, 0);
+		struct limiter_state s = { .bytes = { values[i % N], values[i / N % N],
+						   values[i / N / N % N],
+						   values[i / N / N / N % N] } };
+
+		limiter_load(&l, &s, SEC);
+		for (unsigned k = 0; k < 4; k++) {
+			uint64_t wait = limiter_take(&l, 150, SEC + k * SEC);
+
+			t_true(wait == 0 || wait >= LIMITER_WAIT_MIN_NS);
+			t_true(l.bytes.tokens <= c->size && l.bytes.burst <= c->burst);
+		}
+	}
 }

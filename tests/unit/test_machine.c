@@ -124,6 +124,7 @@ Test(machine, the_devices_have_the_interrupts_that_the_tables_announce)
 	t_uint(m.serial.irq.gsi, LAYOUT_GSI_COM1);
 	t_uint(m.i8042.irq.gsi, LAYOUT_GSI_I8042);
 	t_uint(m.pm.button.gsi, LAYOUT_GSI_POWER_BUTTON);
+	t_uint(m.generation.gsi, LAYOUT_GSI_VMGENID);
 	machine_fini(&m);
 }
 

@@ -3,6 +3,7 @@
  * its index, event index and flags on both sides, and drivers that change a queue while it is read.
  */
 #include "t_queue.h"
+#include "t_virtio_state.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -266,6 +267,153 @@ Test(queue_ring, what_came_before_kicks_were_on_again_is_told_at_once)
 		t_true(virtq_kicks_on(&t.vq));
 		t_int(virtq_pop(&t.vq, &t.c), 1);
 		t_false(virtq_kicks_on(&t.vq));
+		t_queue_fini(&t);
+	}
+}
+
+/* --- positions --- */
+
+Test(queue_ring, a_queue_goes_on_elsewhere_over_many_wraps_of_its_index)
+{
+	static const uint64_t features[] = { 0, T_EVENT_IDX };
+
+	for (unsigned f = 0; f < ARRAY_SIZE(features); f++) {
+		struct t_queue t;
+
+		t_queue_init(&t, 8, features[f]);
+		for (uint16_t i = 0; i < 8; i++)
+			t_virtq_chain(&t.q, i, one, 1);
+		for (unsigned i = 0; i < 70000; i++) {
+			struct virtq_position at;
+			struct virtq next = { 0 };
+			uint32_t id, len;
+
+			t_virtq_used_event(&t.q, (uint16_t)i);
+			cycle(&t, i % 8, i);
+			if (!virtq_publish(&t.vq))
+				cr_fatal("chain %u ended in silence", i);
+			if (!t_virtq_used(&t.q, &id, &len) || id != i % 8 || len != i)
+				cr_fatal("chain %u did not come back", i);
+			if (i % 7)
+				continue;
+			virtq_get_position(&t.vq, &at);
+			if (virtq_start(&next, &t.m, &t.q.at, features[f]) != RULE_NONE)
+				cr_fatal("the queue does not start");
+			virtq_set_position(&next, &at);
+			/* Nothing to say, and nothing to take. */
+			if (virtq_publish(&next) || virtq_pop(&next, &t.c) != 0)
+				cr_fatal("chain %u was not the last", i);
+			t.vq = next;
+		}
+		t_queue_fini(&t);
+	}
+}
+
+Test(queue_ring, chains_that_were_taken_and_not_given_back_are_taken_again)
+{
+	struct virtq_position at;
+	struct virtq next = { 0 };
+	struct t_queue t;
+
+	t_queue_init(&t, 8, T_EVENT_IDX);
+	for (uint16_t i = 0; i < 6; i++)
+		t_virtq_send(&t.q, i, one, 1);
+	for (unsigned i = 0; i < 5; i++)
+		t_int(virtq_pop(&t.vq, &t.c), 1);
+	virtq_push(&t.vq, 0, 0);
+	virtq_push(&t.vq, 1, 0);
+	(void)virtq_publish(&t.vq);
+	virtq_get_position(&t.vq, &at);
+	t_uint(at.next_avail, 2);
+	t_uint(at.next_used, 2);
+	t_uint(at.signalled, 2);
+	t_true(at.has_signalled);
+	t_int(virtq_start(&next, &t.m, &t.q.at, T_EVENT_IDX), RULE_NONE);
+	virtq_set_position(&next, &at);
+	for (uint16_t i = 2; i < 6; i++) {
+		t_int(virtq_pop(&next, &t.c), 1);
+		t_uint(t.c.head, i);
+	}
+	t_int(virtq_pop(&next, &t.c), 0);
+	/* The one that was asked has lost nothing by it. */
+	t_uint(t.vq.inflight, 3);
+	t_int(virtq_pop(&t.vq, &t.c), 1);
+	t_uint(t.c.head, 5);
+	t_queue_fini(&t);
+}
+
+Test(queue_ring, a_position_that_the_driver_never_reached_breaks_the_queue)
+{
+	struct virtq_position at = { .next_avail = 9 };
+	struct t_queue t;
+
+	t_queue_init(&t, 8, 0);
+	virtq_set_position(&t.vq, &at);
+	t_queue_breaks(&t, RULE_AVAIL_JUMP);
+	t_queue_fini(&t);
+}
+
+/* --- dirty pages --- */
+
+static void do_push(struct t_queue *t)
+{
+	t_int(virtq_pop(&t->vq, &t->c), 1);
+	virtq_push(&t->vq, t->c.head, 77);
+}
+
+static void do_publish(struct t_queue *t)
+{
+	do_push(t);
+	(void)virtq_publish(&t->vq);
+}
+
+static void do_kicks_off(struct t_queue *t)
+{
+	virtq_kicks_off(&t->vq);
+}
+
+static void do_kicks_on(struct t_queue *t)
+{
+	t_int(virtq_pop(&t->vq, &t->c), 1);
+	(void)virtq_kicks_on(&t->vq);
+}
+
+static void do_kicks_off_and_on(struct t_queue *t)
+{
+	virtq_kicks_off(&t->vq);
+	mem_take_dirty(&t->m, (uint64_t[4096 / 64]){ 0 });
+	(void)virtq_kicks_on(&t->vq);
+}
+
+Test(queue_ring, every_page_that_a_queue_writes_to_is_marked_and_no_other)
+{
+	static const struct {
+		const char *name;
+		void (*act)(struct t_queue *t);
+		uint64_t features;
+		unsigned pages;
+	} rows[] = {
+		{ "an entry", do_push, 0, 1 },
+		{ "an entry and the index", do_publish, 0, 2 },
+		{ "flags", do_kicks_off, 0, 1 },
+		{ "flags back", do_kicks_off_and_on, 0, 1 },
+		{ "no flags", do_kicks_off, T_EVENT_IDX, 0 },
+		{ "event index", do_kicks_on, T_EVENT_IDX, 1 },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct t_queue t;
+		struct t_dirty d;
+
+		/* A used ring over three pages: flags and index in the first, entry 600 in the
+		 * second, the event index in the third. */
+		t_queue_init(&t, 1024, rows[i].features);
+		memset(t.q.used, 0, 8192 + 6);
+		t.vq.next_used = t.vq.signalled = 600;
+		t_virtq_send(&t.q, 5, one, 1);
+		t_dirty_begin(&d, &t.m);
+		rows[i].act(&t);
+		t_row_int(rows[i].name, t_dirty_end(&d, rows[i].name), rows[i].pages);
 		t_queue_fini(&t);
 	}
 }

@@ -719,3 +719,123 @@ Test(serial, what_the_guest_does_is_counted)
 	t_uint(c.writes, 2);
 	serial_fini(&u.s);
 }
+
+/* --- state --- */
+
+static unsigned random_below(uint64_t *seed, unsigned n)
+{
+	*seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (unsigned)(*seed >> 33) % n;
+}
+
+/* One access or one byte of input: the value that was read, or how many bytes were taken. */
+static unsigned act(struct uart *u, uint64_t *seed)
+{
+	static const uint8_t values[] = { 0, 1, 2, 3, 7, 0x0b, 0x1b, 0x41, 0x81, 0xc1, 0xff };
+	unsigned reg = random_below(seed, SERIAL_REGISTERS), kind = random_below(seed, 4);
+	unsigned value = values[random_below(seed, ARRAY_SIZE(values))];
+
+	if (kind == 0)
+		return in(u, reg);
+	if (kind == 1) {
+		out(u, reg, value);
+		return 0;
+	}
+	if (kind == 2)
+		return (unsigned)type(u, value & 1 ? "abcdefgh" : "x");
+	if (value == 7)
+		serial_break(&u->s);
+	return in(u, LSR);
+}
+
+Test(serial, a_chip_that_was_loaded_does_what_the_other_would_have_done)
+{
+	for (uint64_t run = 0; run < 300; run++) {
+		uint64_t seed = run, seed_v;
+		struct serial_state state, again;
+		struct uart u, v;
+
+		setup(&u);
+		out(&u, IER, IER_RX); /* somebody listens */
+		for (unsigned i = 0; i < run; i++)
+			(void)act(&u, &seed);
+		memset(&state, 0xa5, sizeof(state));
+		serial_save(&u.s, &state);
+		setup(&v);
+		t_int(serial_load(&v.s, &state), 0);
+		t_int(v.s.irq.level, u.s.irq.level);
+		serial_save(&v.s, &again);
+		t_int(memcmp(&state, &again, sizeof(state)), 0);
+		u.nsent = 0;
+		seed_v = seed;
+		for (unsigned i = 0; i < 60; i++) {
+			t_uint(act(&v, &seed_v), act(&u, &seed));
+			t_int(v.s.irq.level, u.s.irq.level);
+		}
+		t_uint(v.nsent, u.nsent);
+		t_int(memcmp(v.sent, u.sent, MIN(u.nsent, (unsigned)sizeof(u.sent))), 0);
+		serial_fini(&u.s);
+		serial_fini(&v.s);
+	}
+}
+
+Test(serial, saving_changes_nothing)
+{
+	struct serial_state state;
+	struct uart u;
+
+	start(&u, FCR_ON, IER_RX);
+	t_uint(type(&u, "abc"), 3);
+	serial_save(&u.s, &state);
+	t_uint(state.count, 3);
+	t_int(memcmp(state.fifo, "abc", 3), 0);
+	t_true(u.s.irq.level);
+	t_hex(in(&u, DATA), 'a');
+	serial_save(&u.s, &state);
+	t_int(memcmp(state.fifo, "bc", 3), 0);
+	serial_fini(&u.s);
+}
+
+Test(serial, values_that_no_chip_has_are_refused_and_change_nothing)
+{
+	static const struct {
+		const char *name;
+		struct serial_state state;
+		int rc;
+	} rows[] = {
+		{ "reset", { .dll = 12 }, 0 },
+		{ "everything",
+			{ .ier = 0x0f,
+				.fcr = 0xc1,
+				.lcr = 0xff,
+				.mcr = 0x1f,
+				.scr = 0xff,
+				.dll = 0xff,
+				.dlm = 0xff,
+				.listening = true,
+				.count = 16 },
+			0 },
+		{ "IER", { .ier = 0x10 }, -EBADMSG },
+		{ "MCR", { .mcr = 0x20 }, -EBADMSG },
+		{ "FCR: a bit that clears itself", { .fcr = 3 }, -EBADMSG },
+		{ "FCR: a trigger without a FIFO", { .fcr = 0x40 }, -EBADMSG },
+		{ "two bytes without a FIFO", { .count = 2 }, -EBADMSG },
+		{ "too many bytes", { .fcr = 1, .count = 17 }, -EBADMSG },
+		{ "very many bytes", { .fcr = 1, .count = UINT32_MAX }, -EBADMSG },
+		{ "nobody listens to the receive interrupt", { .ier = 1 }, -EBADMSG },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct serial_state before, after;
+		struct uart u;
+
+		setup(&u);
+		serial_save(&u.s, &before);
+		t_row_int(rows[i].name, serial_load(&u.s, &rows[i].state), rows[i].rc);
+		serial_save(&u.s, &after);
+		t_row_int(rows[i].name,
+			memcmp(&after, rows[i].rc == 0 ? &rows[i].state : &before, sizeof(after)),
+			0);
+		serial_fini(&u.s);
+	}
+}
