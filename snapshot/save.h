@@ -56,8 +56,8 @@ typedef void saver_done_fn(void *ctx, int rc, const struct save_result *r, const
 MUST_CHECK int saver_begin(struct saver *s, const struct save_options *o, saver_done_fn *done,
 	void *ctx, struct err *e);
 
-/* A save that is under way ends with an error as soon as it can, and has no effect from now on unless
- * it was committed already. */
+/* A save that is under way ends with an error as soon as it can, and has no effect from now on
+ * unless it was committed already. */
 void saver_cancel(struct saver *s);
 
 /* How far it is, in pages; false: none is under way. */
