@@ -205,12 +205,15 @@ void chain_free(struct chain *c)
 
 unsigned chain_layers(const struct chain *c, struct ram_layer ret[RAM_LAYERS_MAX])
 {
+	/* A difference without a page has no list of them, and is none that has every page. */
+	static const struct page_run none[1];
+
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct chain_link *l = &c->link[c->n - 1 - i];
 
 		ret[i] = (struct ram_layer){ .fd = l->memory_fd, .path = l->memory_path };
 		if (l->snapshot->kind == SNAPSHOT_DIFF) {
-			ret[i].run = l->snapshot->run;
+			ret[i].run = l->snapshot->nruns > 0 ? l->snapshot->run : none;
 			ret[i].nruns = l->snapshot->nruns;
 		}
 	}
