@@ -83,7 +83,8 @@ static void start_guest(const struct setting *s, const struct size *size, const 
 {
 	char cmdline[64];
 	const char *const argv[] = { s->mvm, "run", "--kernel", s->guest, "--mem", size->mem,
-		"--cmdline", cmdline, "--api-sock", at->socket, NULL, NULL };
+		"--cmdline", cmdline, "--api-sock", at->socket, tracks ? "--track-dirty" : NULL,
+		NULL };
 	uint64_t when;
 	int rc;
 
