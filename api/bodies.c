@@ -267,6 +267,7 @@ static const struct field load_fields[] = {
 		accepted, naccepted, CONFIG_DEVICES_MAX),
 	[LOAD_CLOCK_WORD] = FIELD(load_body, clock, FIELD_ENUM, FIELD_DEFAULT, .words = clocks),
 	[LOAD_RECORD] = FIELD(load_body, record_working_set_ms, FIELD_U32, FIELD_DEFAULT),
+	[LOAD_ANY_CPU] = FIELD(load_body, accept_any_cpu, FIELD_BOOL, FIELD_DEFAULT),
 };
 const struct body body_snapshot_load = BODY("struct LoadSnapshotConfig", load_body, load_fields);
 

@@ -210,13 +210,14 @@ enum {
 	LOAD_ACCEPTED,
 	LOAD_CLOCK_WORD,
 	LOAD_RECORD,
+	LOAD_ANY_CPU,
 };
 enum word_clock { CLOCK_WORD_REALTIME, CLOCK_WORD_FROZEN };
 struct load_body {
 	uint64_t given;
 	const char *snapshot_path, *mem_file_path;
 	struct backend_body mem_backend;
-	bool enable_diff_snapshots, track_dirty_pages, resume_vm, clock_realtime;
+	bool enable_diff_snapshots, track_dirty_pages, resume_vm, clock_realtime, accept_any_cpu;
 	unsigned huge_pages; /* enum load_pages */
 	unsigned clock;
 	uint64_t record_working_set_ms;

@@ -184,6 +184,7 @@ static int read_load(const struct load_body *b, struct load_options *o, struct f
 		.uffd_path = is_uffd ? path : NULL,
 		.pages = (enum load_pages)b->huge_pages,
 		.track_dirty = b->track_dirty_pages || b->enable_diff_snapshots,
+		.accepts_any_cpu = b->accept_any_cpu,
 		.holds_clock = b->clock == CLOCK_WORD_FROZEN,
 		.record_ms = b->record_working_set_ms,
 		.ndrives = b->ndrives,

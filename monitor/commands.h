@@ -13,6 +13,9 @@ int cmd_serve(int argc, char **argv);
 int cmd_api(int argc, char **argv);
 int cmd_console(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

@@ -137,8 +137,7 @@ static int hex_digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Six bytes of two hexadecimal digits with colons between them. */
-static int parse_mac(const char *text, uint8_t ret[6])
+int device_options_mac(const char *text, uint8_t ret[6])
 {
 	enum { MAC_TEXT = 17 };
 
@@ -174,7 +173,7 @@ static int net_word(char *word, struct net_config *n)
 	}
 	if (value_of(word, "mac")) {
 		n->has_mac = true;
-		return parse_mac(value_of(word, "mac"), n->mac);
+		return device_options_mac(value_of(word, "mac"), n->mac);
 	}
 	if (value_of(word, "mtu")) {
 		rc = parse_u64(value_of(word, "mtu"), NET_MTU_MIN, NET_MTU_MAX, &number);
@@ -193,20 +192,30 @@ static bool may_be_tap(int fd)
 	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
+int device_options_fd(const char *text, int *ret, struct err *e)
+{
+	uint64_t fd;
+
+	if (parse_u64(text, 0, INT_MAX, &fd) < 0)
+		return err_set(e, -EINVAL,
+			"--net 'fd=%s': fd must be the number of an open descriptor", text);
+	if (!may_be_tap((int)fd))
+		return err_set(e, -EINVAL, "--net fd=%s: not an open tap descriptor", text);
+	*ret = (int)fd;
+	return 0;
+}
+
 int device_options_net(char *text, struct net_config *ret, struct err *e)
 {
 	struct net_config n = { .tap = text, .tap_fd = -1 };
 	char *word = split_word(text), *next;
-	uint64_t fd;
 
 	if (value_of(text, "fd")) {
-		if (parse_u64(value_of(text, "fd"), 0, INT_MAX, &fd) < 0)
-			return err_set(e, -EINVAL,
-				"--net '%s': fd must be the number of an open descriptor", text);
-		if (!may_be_tap((int)fd))
-			return err_set(e, -EINVAL, "--net %s: not an open tap descriptor", text);
+		int rc = device_options_fd(value_of(text, "fd"), &n.tap_fd, e);
+
+		if (rc < 0)
+			return rc;
 		n.tap = NULL;
-		n.tap_fd = (int)fd;
 	} else if (*text == '\0') {
 		return err_set(e, -EINVAL, "--net: the name of the tap is missing");
 	}

@@ -27,4 +27,10 @@ struct err;
 MUST_CHECK int device_options_disk(char *text, struct disk_config *ret, struct err *e);
 MUST_CHECK int device_options_net(char *text, struct net_config *ret, struct err *e);
 
+/* The N of fd=N, likewise. */
+MUST_CHECK int device_options_fd(const char *text, int *ret, struct err *e);
+
+/* Six bytes of two hexadecimal digits with colons between them; 0 or -EINVAL. */
+MUST_CHECK int device_options_mac(const char *text, uint8_t ret[6]);
+
 #endif

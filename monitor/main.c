@@ -12,12 +12,15 @@
 static const char usage[] =
 	"usage: mvm VERB [options]\n"
 	"\n"
-	"  run      boot a guest in the foreground, its serial port on stdin and stdout\n"
-	"  serve    a machine that is driven by a REST API on a Unix socket\n"
-	"  api      send one request to the API of a machine\n"
-	"  console  attach to the console of a machine\n"
-	"  ps       list the machines of this user and what they do\n"
-	"  doctor   tell whether this host can run guests, how well, and what to do about it\n"
+	"  run       boot a guest in the foreground, its serial port on stdin and stdout\n"
+	"  serve     a machine that is driven by a REST API on a Unix socket\n"
+	"  api       send one request to the API of a machine\n"
+	"  console   attach to the console of a machine\n"
+	"  snapshot  save a machine into a folder, or merge snapshots\n"
+	"  restore   go on with a machine that was saved, in the foreground\n"
+	"  ps        list the machines of this user and what they do\n"
+	"  inspect   print what is in a snapshot\n"
+	"  doctor    tell whether this host can run guests, how well, and what to do about it\n"
 	"\n"
 	"'mvm VERB --help' tells more; 'mvm --version' the version.  Without a verb, and with "
 	"flags, it is\n"
@@ -31,7 +34,10 @@ static const struct {
 	{ "serve", cmd_serve },
 	{ "api", cmd_api },
 	{ "console", cmd_console },
+	{ "snapshot", cmd_snapshot },
+	{ "restore", cmd_restore },
 	{ "ps", cmd_ps },
+	{ "inspect", cmd_inspect },
 	{ "doctor", cmd_doctor },
 };
 

@@ -35,6 +35,7 @@ const char options_run_help[] =
 	"huge pages,\n"
 	"                        2m: huge pages from the host's pool\n"
 	"  --prefault            touch all memory before the start\n"
+	"  --track-dirty         note which pages are written, for snapshots of differences\n"
 	"  --boot PROTOCOL       auto (default), pvh, linux64\n"
 	"  --describe HOW        devices by auto (default), acpi, cmdline, both\n"
 	"  --api-sock PATH       serve the API there while the machine runs ('mvm ps', 'mvm "
@@ -74,6 +75,7 @@ enum option_id {
 	OPT_START_TIME,
 	OPT_TIMELINE,
 	OPT_TIMELINE_JSON,
+	OPT_TRACK,
 	OPT_VERBOSE,
 };
 
@@ -97,6 +99,7 @@ static const struct option run_options[] = {
 	{ "start-time-us", required_argument, NULL, OPT_START_TIME },
 	{ "timeline", no_argument, NULL, OPT_TIMELINE },
 	{ "timeline-json", required_argument, NULL, OPT_TIMELINE_JSON },
+	{ "track-dirty", no_argument, NULL, OPT_TRACK },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
 	{ NULL, 0, NULL, 0 },
 };
@@ -174,6 +177,7 @@ static int apply(int id, const char *arg, struct run_options *o, struct err *e)
 	case OPT_VERBOSE: o->verbose = true; return 0;
 	case OPT_PREFAULT: o->vm.prefault = true; return 0;
 	case OPT_TIMELINE: o->timeline = true; return 0;
+	case OPT_TRACK: o->vm.track_dirty = true; return 0;
 	case OPT_TIMELINE_JSON: o->timeline_json = arg; return 0;
 	case OPT_KERNEL: o->vm.kernel = arg; return 0;
 	case OPT_INITRD: o->vm.initrd = arg; return 0;

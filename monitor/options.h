@@ -24,7 +24,6 @@ struct run_options {
 	const char *api_sock;           /* where the API listens, or NULL */
 	const char *id;                 /* what the API calls the machine */
 	uint64_t start_time_us;         /* CLOCK_MONOTONIC when the starter began, 0: not told */
-	uint64_t main_time_us;          /* not an option: when the verb began */
 	char *text[CONFIG_DEVICES_MAX]; /* owned: what the strings of vm.disk and vm.net lie in */
 };
 

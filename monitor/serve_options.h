@@ -48,7 +48,8 @@ struct serve_options {
 	const char *log_path; /* NULL: stdout */
 	const char *module;   /* prefix of the origins that are logged; NULL: all */
 	const char *metrics_path;
-	const char *kvm;                                               /* "/dev/kvm" */
+	const char *snapshot; /* with SERVE_DESCRIBE_SNAPSHOT: its state file */
+	const char *kvm;      /* "/dev/kvm" */
 	uint64_t start_time_us, start_time_cpu_us, parent_cpu_time_us; /* 0: not told */
 	uint64_t body_max;    /* bytes of a request's body, 1 to HTTP_BODY_LIMIT_MAX */
 	enum log_level level; /* LOG_INFO */

@@ -369,20 +369,21 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 	int rc = connect(vm, e);
 	bool goes = !vm->cfg.state, ended;
 
-	if (rc == 0)
-		rc = vcpu_group_wait_ready(&vm->group, e);
 	if (rc < 0)
 		return rc;
 	if (host)
 		vm->host = *host;
+	/* All that needs no vCPU while these are still being set up. */
 	vm->group.loop = l;
 	machine_init(&vm->machine, vm->group.kvm.vm_fd, &board);
 	vm->has_machine = true;
-	rc = goes ? 0 : load_board(vm, e);
-	if (rc < 0)
-		return rc;
 	devices_add_to_bus(&vm->devices, &vm->machine.mmio);
 	devices_start(&vm->devices, l, vm->host.news ? &news : NULL);
+	rc = vcpu_group_wait_ready(&vm->group, e);
+	if (rc == 0 && !goes)
+		rc = load_board(vm, e);
+	if (rc < 0)
+		return rc;
 	/* Borrowed until here. */
 	vm->cfg.state = NULL;
 	vm->group.state = NULL;

@@ -19,6 +19,7 @@
 #include "snapshot/describe.h"
 #include "snapshot/disk_copy.h"
 #include "snapshot/host.h"
+#include "snapshot/ram_protect.h"
 #include "snapshot/ram_save.h"
 #include "snapshot/save_private.h"
 #include "snapshot/state_file.h"
@@ -78,6 +79,7 @@ static void free_work(struct saver *s)
 {
 	struct save_work *w = ptr_take(s->work);
 
+	ram_protect_end(w->protect);
 	commit_fini(&w->commit);
 	snapshot_free(w->snapshot);
 	free(w->bits);
@@ -388,7 +390,7 @@ static int begin_paused(struct saver *s, struct err *e)
 	int rc = save_collect(s, e);
 
 	if (rc == 0 && save_is_tracked(s))
-		rc = save_take_dirty(s, NULL, e);
+		rc = save_take_dirty(s, NULL, true, e);
 	if (rc == 0)
 		rc = save_choose(s, e);
 	return rc == 0 ? save_start_job(s, work_paused, done_paused, e) : rc;

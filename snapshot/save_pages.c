@@ -14,9 +14,12 @@ bool save_is_tracked(const struct saver *s)
 	return s->in->vm->cfg.track_dirty;
 }
 
-/* What vCPUs and devices have written to since the last time, added to bits and, where differences
- * are kept, to theirs: those a failed save does not lose. */
-int save_take_dirty(struct saver *s, uint64_t *bits, struct err *e)
+/*
+ * What vCPUs have written to since the last time, and devices if they are at rest, added to bits
+ * and, where differences are kept, to theirs: those a failed save does not lose.  Devices mark a
+ * page when a transfer to it begins: a mark that is taken before its end is missing afterwards.
+ */
+int save_take_dirty(struct saver *s, uint64_t *bits, bool are_devices_at_rest, struct err *e)
 {
 	struct vm *vm = s->in->vm;
 	uint64_t words = save_words(s);
@@ -26,7 +29,8 @@ int save_take_dirty(struct saver *s, uint64_t *bits, struct err *e)
 	if (!fresh)
 		return err_sys(e, -ENOMEM, NULL, "cannot read the log of dirty pages");
 	rc = kvm_take_dirty(&vm->group.kvm, &vm->mem, fresh, e);
-	mem_take_dirty(&vm->mem, fresh);
+	if (are_devices_at_rest)
+		mem_take_dirty(&vm->mem, fresh);
 	for (uint64_t i = 0; i < words; i++) {
 		if (bits)
 			bits[i] |= fresh[i];

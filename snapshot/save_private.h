@@ -9,6 +9,8 @@
 #include "snapshot/ram_save.h"
 #include "snapshot/save.h"
 
+struct ram_protect;
+
 struct save_base {
 	bool is_known;
 	uint8_t id[SNAPSHOT_ID_LEN];
@@ -46,7 +48,8 @@ struct save_work {
 	saver_done_fn *done;
 	void *ctx;
 	/* live only */
-	uint64_t *round; /* pages to be copied again */
+	struct ram_protect *protect; /* NULL: the log's way */
+	uint64_t *round;             /* pages to be copied again */
 	unsigned rounds;
 	uint64_t stopped_us; /* when the guest was stopped */
 };
@@ -64,7 +67,8 @@ uint64_t save_now_us(void);
 uint64_t save_words(const struct saver *s);
 bool save_is_tracked(const struct saver *s);
 
-MUST_CHECK int save_take_dirty(struct saver *s, uint64_t *bits, struct err *e);
+MUST_CHECK int save_take_dirty(
+	struct saver *s, uint64_t *bits, bool are_devices_at_rest, struct err *e);
 MUST_CHECK int save_choose(struct saver *s, struct err *e);
 /* Makes a full snapshot of a difference whose base could not be found by a load. */
 MUST_CHECK int save_check_base(struct save_work *w, struct err *e);

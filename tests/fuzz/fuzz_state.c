@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "fuzz.h"
+#include "snapshot/inspect.h"
 #include "snapshot/section.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/state_file.h"
@@ -26,6 +27,24 @@ static void check_again(const struct snapshot *s)
 	FUZZ_CHECK(t_state_equal(s, again));
 	snapshot_free(again);
 	free(data);
+}
+
+/* What is shown of it, whatever it is. */
+static void show(const uint8_t *data, size_t size, bool is_good)
+{
+	static FILE *nowhere;
+	struct inspection *v = inspection_new("x", data, size);
+	json_t *all;
+
+	if (!nowhere)
+		nowhere = fopen("/dev/null", "we");
+	FUZZ_CHECK(v && nowhere);
+	FUZZ_CHECK((v->nproblems == 0) == is_good);
+	FUZZ_CHECK(inspect_print(v, nowhere) == 0);
+	all = inspect_json(v);
+	FUZZ_CHECK(all != NULL);
+	json_decref(all);
+	inspection_free(v);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -48,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_again(s);
 	else
 		FUZZ_CHECK(!s && e.text[0] != '\0');
+	show(copy, size, s != NULL);
 	snapshot_free(s);
 	free(copy);
 	return 0;

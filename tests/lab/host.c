@@ -1,11 +1,14 @@
 /*
- * host [-t SECONDS] [-l FILE] [-y] -s STRING... -- QEMU ARGUMENT...
+ * host [-r] [-t SECONDS] [-l FILE] [-y] -s STRING... -- QEMU ARGUMENT...
  *
  * Starts QEMU (whose arguments include a virtio-serial device) as a lab, tells guest.c inside what
  * to do (each STRING is one of MSG_RUN, see protocol.h), passes standard input, output and error,
  * and exits with the status of the command: 124 when the time was up, 125 when there was no lab.
  * -y: a terminal; -l: where the lab's console goes, of which otherwise only the end is kept, to be
  * shown when the lab dies.
+ *
+ * A lab that is not ready for the command after some time is given up, and this program starts
+ * itself again, with one more -r.  Once it has told a lab to start the command it never does so.
  *
  * Nothing outlives this program, not even after SIGKILL: the kernel kills QEMU when its parent
  * dies, and there are no files to remove.
@@ -29,16 +32,21 @@
 
 #define STATUS_TIMEOUT 124
 #define STATUS_NO_LAB  125
-#define BOOT_LIMIT_S   90 /* thirty times what it takes on an idle machine */
+#define BOOT_ATTEMPTS  3
 #define CONSOLE_TAIL   8192
 #define QEMU_ARGS_MAX  256
 #define ESCAPE_BYTE    0x1d /* Ctrl-] */
 #define ESCAPE_TIMES   3
 
+/* Twenty times what it takes on an idle machine. */
+#ifndef BOOT_LIMIT_S
+#define BOOT_LIMIT_S 60
+#endif
+
 struct lab {
 	unsigned timeout_s;
 	bool has_tty;
-	bool is_up; /* MSG_HELLO came */
+	bool is_started; /* MSG_START was sent */
 	bool is_stdin_open;
 	int port;
 	int console;
@@ -56,6 +64,7 @@ static struct {
 	volatile sig_atomic_t is_raw;
 	volatile sig_atomic_t is_resized;
 	volatile sig_atomic_t is_boot_limited; /* the alarm is for the boot, not for the command */
+	char **retry; /* what to execute then; NULL after the last attempt */
 	struct termios saved;
 } g;
 
@@ -92,9 +101,14 @@ static void on_alarm(int sig)
 {
 	static const char text[] = "lab: time is up\n";
 	static const char boot_text[] = "lab: the lab did not start in time (try --console)\n";
+	static const char retry_text[] = "lab: the lab did not start in time, trying another one\n";
 
 	(void)sig;
 	leave_lab();
+	if (g.is_boot_limited && g.retry != NULL) {
+		(void)!write(STDERR_FILENO, retry_text, sizeof(retry_text) - 1);
+		execv("/proc/self/exe", g.retry);
+	}
 	if (g.is_boot_limited) {
 		(void)!write(STDERR_FILENO, boot_text, sizeof(boot_text) - 1);
 		_exit(STATUS_NO_LAB);
@@ -123,7 +137,12 @@ static void handle_signals(unsigned timeout_s)
 	struct sigaction death = { .sa_handler = on_death, .sa_flags = SA_NODEFER };
 	struct sigaction alarm_action = { .sa_handler = on_alarm };
 	struct sigaction resize = { .sa_handler = on_resize };
+	sigset_t alarm_set;
 
+	/* An attempt after the first one begins in the handler of the alarm. */
+	sigemptyset(&alarm_set);
+	sigaddset(&alarm_set, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &alarm_set, NULL);
 	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
 		struct sigaction old;
 
@@ -229,8 +248,8 @@ __attribute__((noreturn)) static void lab_died(struct lab *lab)
 		if (lab->tail[lab->tail_len - 1] != '\n')
 			fputc('\n', stderr);
 	}
-	no_lab("%s",
-		lab->is_up ? "the lab died before the command ended" : "the lab did not start");
+	no_lab("%s", lab->is_started ? "the lab died before the command ended"
+				     : "the lab did not start");
 }
 
 /* --- the conversation
@@ -290,15 +309,23 @@ static void send_run(struct lab *lab)
 	memcpy(lab->run + lab->run_len, text, len);
 	lab->run_len += len;
 	send_msg(lab, MSG_RUN, lab->run, lab->run_len);
+}
+
+/* From here on there is no other attempt: the alarm first, as it decides that. */
+static void start_command(struct lab *lab)
+{
 	if (g.is_boot_limited) {
 		/* What the boot took is part of the caller's time, but not worth counting here. */
-		g.is_boot_limited = 0;
 		alarm(lab->timeout_s);
+		g.is_boot_limited = 0;
 	}
-	lab->is_up = true;
+	lab->is_started = true;
 	lab->is_stdin_open = true;
 	if (lab->has_tty)
 		set_raw();
+	send_msg(lab, MSG_START, NULL, 0);
+	/* It may have changed since send_run(). */
+	send_winsize(lab);
 }
 
 /* Output that nobody takes: the caller closed its end. */
@@ -322,6 +349,7 @@ static void read_port(struct lab *lab)
 		lab_died(lab);
 	switch (header.type) {
 	case MSG_HELLO: send_run(lab); break;
+	case MSG_READY: start_command(lab); break;
 	case MSG_STDOUT: write_output(STDOUT_FILENO, data, header.len); break;
 	case MSG_STDERR: write_output(STDERR_FILENO, data, header.len); break;
 	case MSG_FAULT: no_lab("%.*s", (int)header.len, data);
@@ -372,7 +400,7 @@ __attribute__((noreturn)) static void converse(struct lab *lab)
 		if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0) {
 			if (errno != EINTR)
 				no_lab("poll: %m");
-			if (g.is_resized)
+			if (g.is_resized && lab->is_started)
 				send_winsize(lab);
 			continue;
 		}
@@ -402,13 +430,20 @@ static void add_string(struct lab *lab, const char *string)
 int main(int argc, char **argv)
 {
 	static struct lab lab = { .console_log = -1 };
+	static char retry_option[] = "-r";
+	unsigned attempt = 1;
 	int option;
 
 	lab.run = malloc(MSG_RUN_MAX);
-	if (lab.run == NULL)
+	g.retry = calloc((size_t)argc + 2, sizeof(*g.retry));
+	if (lab.run == NULL || g.retry == NULL)
 		no_lab("no memory");
-	while ((option = getopt(argc, argv, "+t:l:ys:")) != -1) {
+	g.retry[0] = argv[0];
+	g.retry[1] = retry_option;
+	memcpy(g.retry + 2, argv + 1, (size_t)argc * sizeof(*argv));
+	while ((option = getopt(argc, argv, "+rt:l:ys:")) != -1) {
 		switch (option) {
+		case 'r': attempt++; break;
 		case 't': lab.timeout_s = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'l':
 			lab.console_log =
@@ -423,6 +458,8 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		no_lab("no QEMU given");
+	if (attempt == BOOT_ATTEMPTS)
+		g.retry = NULL;
 	handle_signals(lab.timeout_s);
 	start_qemu(&lab, argv + optind);
 	converse(&lab);

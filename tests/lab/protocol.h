@@ -17,6 +17,8 @@
 enum msg_type {
 	MSG_HELLO = 1, /* guest: up, waiting for MSG_RUN */
 	MSG_RUN,       /* host: what to do, see below */
+	MSG_READY,     /* guest: all is set up, waiting for MSG_START */
+	MSG_START,     /* host: run the command now */
 	MSG_STDIN,     /* host: input of the command; empty means end of file */
 	MSG_WINSIZE,   /* host: struct winsize, the terminal's new size */
 	MSG_STDOUT,    /* guest: output of the command */

@@ -314,7 +314,7 @@ Test(blk_state, no_value_of_a_limiter_is_believed)
 			init(&r, l, limit, UINT64_MAX);
 			t_virtio_state_save(&r.w, &s);
 			t_virtio_state_end(&r.w);
-			s.limiter[0].bytes = (struct bucket_virtio_state){ values[i], values[k],
+			s.limiter[0].bytes = (struct bucket_state){ values[i], values[k],
 				values[(i + k) % 7], values[(2 * i + k) % 7] };
 			s.limiter[0].ops = s.limiter[0].bytes;
 			t_virtio_state_load(&r.w, new_disk(&r), l, &s);

@@ -310,6 +310,7 @@ Test(contract_snapshot, fields_of_a_load)
 	static const char all[] = LOAD_DISK BACKEND("Uffd",
 		"fifo") ",\"track_dirty_pages\":true,"
 			"\"huge_pages\":\"2M\",\"clock\":\"Frozen\",\"record_working_set_ms\":250,"
+			"\"accept_any_cpu\":true,"
 			"\"vsock_override\":null,\"network_overrides\":[{\"iface_id\":\"e\","
 			"\"host_dev_name\":\"t\",\"guest_mac\":\"02:00:00:00:00:0a\"},{\"iface_"
 			"id\":\"f\","
@@ -325,7 +326,7 @@ Test(contract_snapshot, fields_of_a_load)
 	t_int(o->backend, LOAD_BACKEND_UFFD);
 	t_str(o->uffd_path, "fifo");
 	t_int(o->pages, LOAD_PAGES_2M);
-	t_true(o->track_dirty && o->holds_clock && !o->skips_working_set && !o->accepts_any_cpu);
+	t_true(o->track_dirty && o->holds_clock && !o->skips_working_set && o->accepts_any_cpu);
 	t_uint(o->record_ms, 250);
 	t_uint(o->nnics, 2);
 	t_str(o->nic[0].id, "e");

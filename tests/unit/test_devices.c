@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "t_image.h"
 #include "t_machine.h"
-#include "t_state.h"
+#include "t_virtio_state.h"
 #include "vm.h"
 #include "x86/layout.h"
 
@@ -256,7 +256,7 @@ static void two_states(struct loop *l, struct t_virtq *q, struct virtio_state s[
 	t_uint(rests, 1);
 	devices_save(&d, s);
 	(void)t_virtq_init(q, &mem, 0x1000, 16);
-	t_state_begin(&s[0], d.slot[0].dev, UINT64_MAX, q);
+	t_virtio_state_begin(&s[0], d.slot[0].dev, UINT64_MAX, q);
 	memcpy(mem_ptr(&mem, 0x10000, sizeof(header)), &header, sizeof(header));
 	*(uint8_t *)mem_ptr(&mem, 0x12000, 1) = 0xee;
 	t_virtq_send(q, 0, segs, 3);
@@ -281,19 +281,19 @@ Test(devices, all_go_on_after_the_first_resume_and_are_saved_again)
 	/* Asked for in plenty, and there is no limit. */
 	memcpy(s[0].limiter, again[0].limiter, sizeof(s[0].limiter));
 	for (unsigned i = 0; i < 2; i++)
-		t_state_equal(&s[i], &again[i]);
-	t_state_turn(&d.slot[0].window);
+		t_virtio_state_equal(&s[i], &again[i]);
+	t_virtio_state_turn(&d.slot[0].window);
 	t_uint(t_virtq_used_count(&q), 0);
 	devices_resume(&d);
 	while (t_virtq_used_count(&q) == 0)
-		t_state_turn(&d.slot[0].window);
+		t_virtio_state_turn(&d.slot[0].window);
 	t_uint(*(uint8_t *)mem_ptr(&mem, 0x12000, 1), VIRTIO_BLK_S_OK);
-	t_true(t_state_interrupts(&d.slot[0].window) > 0);
-	t_uint(t_state_interrupts(&d.slot[1].window), 0);
+	t_true(t_virtio_state_interrupts(&d.slot[0].window) > 0);
+	t_uint(t_virtio_state_interrupts(&d.slot[1].window), 0);
 	rests = 0;
 	devices_pause(&d, on_rest, NULL);
 	while (rests == 0)
-		t_state_turn(&d.slot[0].window);
+		t_virtio_state_turn(&d.slot[0].window);
 	devices_save(&d, again);
 	t_uint(again[0].queue[0].at.next_used, 1);
 	end_devices(&d);

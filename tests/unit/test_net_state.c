@@ -7,7 +7,7 @@
 
 #include "t_virtio_state.h"
 
-TestSuite(net_virtio_state, .timeout = 3 * T_SECONDS);
+TestSuite(net_state, .timeout = 3 * T_SECONDS);
 
 enum { SMALL = 60, MEDIUM = 1514, LONG = 60000, ACK = 0x77 };
 
@@ -132,7 +132,7 @@ static void traffic(struct loop *l, uint64_t features)
 	fini(&r);
 }
 
-Test(net_virtio_state, frames_go_on_in_another_device_and_none_is_lost_or_comes_twice)
+Test(net_state, frames_go_on_in_another_device_and_none_is_lost_or_comes_twice)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -143,7 +143,7 @@ Test(net_virtio_state, frames_go_on_in_another_device_and_none_is_lost_or_comes_
 	T_NO_LEAKS();
 }
 
-Test(net_virtio_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_once)
+Test(net_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_once)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -177,7 +177,7 @@ Test(net_virtio_state, frames_that_a_full_tap_does_not_take_are_sent_later_and_o
 	T_NO_LEAKS();
 }
 
-Test(net_virtio_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_lost_to_the_other)
+Test(net_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_lost_to_the_other)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -211,7 +211,7 @@ Test(net_virtio_state, a_frame_that_waits_for_buffers_is_the_saved_devices_and_l
 	T_NO_LEAKS();
 }
 
-Test(net_virtio_state, limiters_hold_on_with_what_they_had)
+Test(net_state, limiters_hold_on_with_what_they_had)
 {
 	const struct net_config c = { .rx = { .ops = { 1, 3600000, 0 } },
 		.tx = { .bytes = { 100, 3600000, 0 } } };
@@ -271,7 +271,7 @@ static void send_command(struct rig *r, uint8_t class, uint8_t cmd)
 	t_virtq_send(&r->t.q[NET_QUEUE_CTRL], 0, segs, 2);
 }
 
-Test(net_virtio_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_host)
+Test(net_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_host)
 {
 	struct loop *l = t_loop_new(0);
 
@@ -299,7 +299,7 @@ Test(net_virtio_state, a_driver_that_can_is_asked_to_announce_itself_on_the_new_
 	T_NO_LEAKS();
 }
 
-Test(net_virtio_state, a_device_without_a_driver_has_nothing_to_announce)
+Test(net_state, a_device_without_a_driver_has_nothing_to_announce)
 {
 	struct loop *l = t_loop_new(0);
 	struct virtio_state s;
@@ -328,7 +328,7 @@ Test(net_virtio_state, a_device_without_a_driver_has_nothing_to_announce)
 	T_NO_LEAKS();
 }
 
-Test(net_virtio_state, a_cable_that_was_pulled_stays_pulled)
+Test(net_state, a_cable_that_was_pulled_stays_pulled)
 {
 	struct loop *l = t_loop_new(0);
 	struct virtio_state s;
@@ -435,7 +435,7 @@ static void receive(struct rig *r, unsigned row, const char *name)
 	cr_expect(le(uint, marked, received[row].least + 50), "row '%s': %u", name, marked);
 }
 
-Test(net_virtio_state, every_page_that_a_frame_is_received_into_is_marked)
+Test(net_state, every_page_that_a_frame_is_received_into_is_marked)
 {
 	T_EACH_BACKEND(l)
 	{
@@ -450,7 +450,7 @@ Test(net_virtio_state, every_page_that_a_frame_is_received_into_is_marked)
 	T_NO_LEAKS();
 }
 
-Test(net_virtio_state, every_page_that_a_command_or_a_frame_to_send_changes_is_marked)
+Test(net_state, every_page_that_a_command_or_a_frame_to_send_changes_is_marked)
 {
 	static const struct {
 		const char *name;

@@ -43,6 +43,7 @@ Test(options, a_kernel_is_enough_and_the_rest_has_defaults)
 	t_false(o.help || o.verbose || o.timeline || o.timeline_json || o.start_time_us);
 	t_int(o.vm.describe, DESCRIBE_AUTO);
 	t_true(o.counters == NULL);
+	t_false(o.vm.track_dirty);
 	t_uint(o.vm.ndisks + o.vm.nnets, 0);
 	options_free(&o);
 }
@@ -303,4 +304,14 @@ Test(options, the_help_names_every_option_and_fits_a_screen)
 	for (const char *at = options_run_help; (at = strchr(at, '\n')); at++)
 		lines++;
 	t_true(lines <= 40);
+}
+
+Test(options, tracking_of_written_pages)
+{
+	struct run_options o;
+	struct err e = { 0 };
+
+	t_int(PARSE(&o, &e, "--kernel", "/k", "--track-dirty"), 0);
+	t_true(o.vm.track_dirty);
+	options_free(&o);
 }

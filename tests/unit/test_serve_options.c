@@ -2,11 +2,15 @@
 #include "t.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/err.h"
 #include "commands.h"
 #include "serve_options.h"
+#include "snapshot/snapshot.h"
+#include "snapshot/state_file.h"
+#include "t_state.h"
 
 TestSuite(serve_options, .timeout = T_SECONDS);
 
@@ -207,9 +211,9 @@ Test(serve_options, information_comes_before_everything_in_its_order)
 }
 
 /* What serve_options_inform() writes to stdout. */
-static int inform(enum serve_info info, char *buf, size_t len)
+static int inform(enum serve_info info, const char *snapshot, char *buf, size_t len)
 {
-	struct serve_options o = { .info = info };
+	struct serve_options o = { .info = info, .snapshot = snapshot };
 	int fd = memfd_create("out", 0), status;
 	ssize_t n;
 
@@ -225,7 +229,7 @@ Test(serve_options, the_first_line_of_the_version_is_what_clients_parse)
 {
 	char text[256];
 
-	t_int(inform(SERVE_VERSION, text, sizeof(text)), 0);
+	t_int(inform(SERVE_VERSION, NULL, text, sizeof(text)), 0);
 	t_str(text, "Firecracker v1.17.0\n\nmvm v" MVM_VERSION "\n");
 }
 
@@ -233,7 +237,7 @@ Test(serve_options, the_help_lists_every_flag_but_those_that_are_refused)
 {
 	char text[8192];
 
-	t_int(inform(SERVE_HELP, text, sizeof(text)), 0);
+	t_int(inform(SERVE_HELP, NULL, text, sizeof(text)), 0);
 	t_has(text, "\n  --api-sock PATH ");
 	t_has(text, "\n  --no-seccomp ");
 	t_has(text, "\n  --describe-snapshot FILE ");
@@ -241,10 +245,27 @@ Test(serve_options, the_help_lists_every_flag_but_those_that_are_refused)
 	t_has(text, " --enable-pci");
 }
 
-Test(serve_options, there_are_no_snapshots_yet)
+Test(serve_options, versions_of_snapshots)
 {
+	static char path[] = "/tmp/mvm-test-XXXXXX";
+	struct t_state_shape shape = { .cpus = 1, .is_small = true };
+	struct snapshot *state = t_state_new(&shape);
+	struct err e = { 0 };
+	uint8_t *data = NULL;
+	size_t len = 0;
 	char text[256];
+	int fd = mkstemp(path);
 
-	t_int(inform(SERVE_SNAPSHOT_VERSION, text, sizeof(text)), EXIT_HOST_FAILED);
+	t_int(inform(SERVE_SNAPSHOT_VERSION, NULL, text, sizeof(text)), 0);
+	t_str(text, "v1.0.0\n");
+	t_int(inform(SERVE_DESCRIBE_SNAPSHOT, path, text, sizeof(text)), EXIT_HOST_FAILED);
 	t_str(text, "");
+	t_int(inform(SERVE_DESCRIBE_SNAPSHOT, "/nothing", text, sizeof(text)), EXIT_HOST_FAILED);
+	t_int(state_encode(state, &data, &len, &e), 0);
+	t_int(write(fd, data, len), len);
+	t_int(inform(SERVE_DESCRIBE_SNAPSHOT, path, text, sizeof(text)), 0);
+	t_str(text, "v1.0.0\n");
+	(void)unlink(path);
+	free(data);
+	snapshot_free(state);
 }

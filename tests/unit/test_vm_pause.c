@@ -437,9 +437,9 @@ Test(vm_pause, a_pause_waits_for_io_in_flight_and_begins_nothing_new)
 
 	start_reading(&r, 4, starts);
 	vm_pause(r.vm, on_paused, &r);
+	UNTIL(&r, r.vm->group.standing == 4); /* vCPUs come first */
 	run_for(&r, 5000000);
 	t_uint(r.paused, 0);
-	t_uint(r.vm->group.standing, 4); /* vCPUs come first */
 	answer();
 	UNTIL(&r, r.paused == 1);
 	t_uint(t_virtq_used_count(&r.q), 1);
@@ -480,6 +480,7 @@ static void wait_in_access(const struct write *writes, unsigned cpus)
 	/* The driver resets its disk, or stops its queue, and has to wait. */
 	UNTIL(&r, guest.at == ARRAY_SIZE(resets) - 1 && r.vm->devices.slot[0].window.is_busy);
 	vm_pause(r.vm, on_paused, &r);
+	UNTIL(&r, r.vm->group.standing == cpus - 1);
 	run_for(&r, 5000000);
 	t_uint(r.paused, 0);
 	t_uint(r.vm->group.standing, cpus - 1);

@@ -164,3 +164,19 @@ crowd_of_machines() {
 	[ "$(cat out.* | grep -c 'memory is good')" = 8 ] || fail "not all of them ran"
 }
 test_case any-kvm 'guest: eight machines at once' crowd_of_machines
+
+carry() {
+	local until=1000
+	timeout 60 "$GUESTS/test-carry" save "$GUESTS/count.elf" - state memory "$1" "
+$2
+" until=$until >out 2>err || fail "cannot be saved"
+	[ "$(tail -n 1 out)" -lt $((until - 1)) ] || fail "it was saved at its end"
+	timeout 60 "$GUESTS/test-carry" load state memory >>out 2>>err || fail "does not go on"
+	expect_silence
+	seq 0 $((until - 1)) | cmp - out || fail "there is a seam"
+}
+for cpus in 1 4; do
+	for at in 1 77 600; do
+		test_case any-kvm "guest: $cpus vCPUs are carried from process to process at $at" carry $cpus $at
+	done
+done
