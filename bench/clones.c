@@ -1,6 +1,6 @@
 /*
- * clones: many machines of one snapshot, started as fast as they can be.  Each has been sent a byte beforehand, and counts when its
- * guest has given it back.
+ * clones: many machines of one snapshot, started as fast as they can be.  Each has been sent a byte
+ * beforehand, and counts when its guest has given it back.
  */
 #include <errno.h>
 #include <fcntl.h>

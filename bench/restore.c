@@ -1,6 +1,7 @@
 /*
- * restore: from exec of mvm to the first instruction of a guest that was saved, beside a floor program that makes only the
- * calls that nobody can avoid, alternating; for several sizes of memory.  And how long a guest stands still when it is saved.
+ * restore: from exec of mvm to the first instruction of a guest that was saved, beside a floor
+ * program that makes only the calls that nobody can avoid, alternating; for several sizes of
+ * memory.  And how long a guest stands still when it is saved.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,7 +20,8 @@ enum {
 	SAVES = 5,
 	START_MS = 30000,
 	PATH_LEN = 160,
-	/* Longer than the guest takes for the gap that it waits for, on a CPU of one GHz as well. */
+	/* Longer than the guest takes for the gap that it waits for, on a CPU of one GHz as well.
+	 */
 	GAP_US = 3000000,
 };
 
@@ -28,7 +30,8 @@ struct setting {
 	int runs;
 };
 
-/* What is measured: a machine of so many MiB, of which the guest has written to some before it is saved. */
+/* What is measured: a machine of so many MiB, of which the guest has written to some before it is
+ * saved. */
 static const struct size {
 	const char *name, *mem;
 	unsigned mib, dirty_mib;
@@ -80,8 +83,7 @@ static void start_guest(const struct setting *s, const struct size *size, const 
 {
 	char cmdline[64];
 	const char *const argv[] = { s->mvm, "run", "--kernel", s->guest, "--mem", size->mem,
-		"--cmdline", cmdline, "--api-sock", at->socket, tracks ? "--track-dirty" : NULL,
-		NULL };
+		"--cmdline", cmdline, "--api-sock", at->socket, NULL, NULL };
 	uint64_t when;
 	int rc;
 
@@ -155,8 +157,8 @@ static double run_floor(const struct setting *s, const struct place *at)
 	return run_once(argv, NULL, NULL);
 }
 
-static void measure_restore(const struct setting *s, const struct size *size,
-	const struct place *at, struct report *r)
+static void measure_restore(
+	const struct setting *s, const struct size *size, const struct place *at, struct report *r)
 {
 	struct samples mvm = { 0 }, floor = { 0 };
 	char name[64];
@@ -173,8 +175,7 @@ static void measure_restore(const struct setting *s, const struct size *size,
 			samples_add(&floor, i & 1 ? b : a);
 		}
 	}
-	(void)snprintf(
-		name, sizeof(name), "restore_to_first_guest_instruction_%s", size->name);
+	(void)snprintf(name, sizeof(name), "restore_to_first_guest_instruction_%s", size->name);
 	report_metric(r, name, "us", &mvm, &floor, NULL);
 	samples_free(&mvm);
 	samples_free(&floor);

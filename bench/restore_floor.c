@@ -1,9 +1,9 @@
 /*
  * The floor of a restore: only the calls that no monitor can avoid, one after the other.
  *
- *     restore-floor save STATE MEMORY BYTES   makes the smallest machine and keeps its state, as KVM gives it
- *     restore-floor STATE MEMORY              makes it again from that; prints the CLOCK_MONOTONIC microsecond at which its
- *                                             guest's first instruction had run
+ *     restore-floor save STATE MEMORY BYTES   makes the smallest machine and keeps its state, as
+ * KVM gives it restore-floor STATE MEMORY              makes it again from that; prints the
+ * CLOCK_MONOTONIC microsecond at which its guest's first instruction had run
  *
  * The state has the size and the calls of a real one, in KVM's own structures; nothing is checked.
  */
@@ -78,8 +78,8 @@ static void make(struct machine *m, int memory_fd, int flags)
 	m->kvm = check(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
 	m->vm = CALL(m->kvm, KVM_CREATE_VM, 0);
 	CALL(m->vm, KVM_SET_TSS_ADDR, (unsigned long)TSS_AT);
-	m->memory = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, memory_fd,
-		0);
+	m->memory =
+		mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, memory_fd, 0);
 	check(m->memory == MAP_FAILED ? -1 : 0, "mmap");
 	slot.memory_size = m->bytes;
 	slot.userspace_addr = (uintptr_t)m->memory;

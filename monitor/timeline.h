@@ -16,7 +16,7 @@ enum timeline_point {
 	TIMELINE_PROCESS, /* exec, when the starter told us (--start-time-us), else main() */
 	TIMELINE_MAIN,    /* main() */
 	TIMELINE_ASKED, /* the machine's start was asked for: by the command line, or by a client */
-	TIMELINE_BUILT, /* all KVM objects and vCPUs are ready, the kernel is loaded */
+	TIMELINE_BUILT, /* all KVM objects and vCPUs are ready, the kernel or the state is loaded */
 	TIMELINE_ENTERED, /* the boot vCPU goes into KVM_RUN for the first time */
 	TIMELINE_EXITED,  /* it comes back for the first time: guest instructions have run */
 	TIMELINE_KERNEL,  /* the guest kernel's clock began; computed from the mark */

@@ -106,7 +106,8 @@ void vm_resume(struct vm *vm);
 
 /*
  * The whole state of a machine that is paused, into ret (vm_state_new() for as many vCPUs): nothing
- * is changed, and the machine may go on afterwards.  0, or -errno with e filled.
+ * is changed, and the machine may go on afterwards.  0, or -errno with e filled (-EBUSY: it is not
+ * paused).
  */
 MUST_CHECK int vm_save(struct vm *vm, struct vm_state *ret, struct err *e);
 

@@ -51,6 +51,11 @@ static int open_memory(struct chain_link *l, const char *memory_path, struct err
 	return MIN(l->memory_fd, 0);
 }
 
+static const char *last_part(const char *path)
+{
+	return path + folder_length(path) + 1;
+}
+
 /* The folder of the base may have moved together with that of the difference. */
 static bool moved_path(const struct chain_link *above, char ret[PATH_MAX])
 {
@@ -88,15 +93,39 @@ static int read_base(
 	return 0;
 }
 
+/* Where it was; in a folder beside that of the difference; in the same folder. */
 static int find_base(const struct chain_link *above, struct chain_link *ret, struct err *e)
 {
-	char moved[PATH_MAX];
-	int rc = read_base(above, above->snapshot->base_path, ret, e);
+	const char *base = above->snapshot->base_path;
+	char path[PATH_MAX];
+	int rc = read_base(above, base, ret, e);
 
-	if (rc < 0 && moved_path(above, moved) && read_base(above, moved, ret, NULL) == 0)
+	if (rc < 0 && moved_path(above, path) && read_base(above, path, ret, NULL) == 0)
+		rc = 0;
+	if (rc < 0 && beside(above->state_path, last_part(base), path) &&
+		read_base(above, path, ret, NULL) == 0)
 		rc = 0;
 	if (rc < 0)
 		err_prefix(e, "the base of '%s'", above->state_path);
+	return rc;
+}
+
+/* A base's memory: beside its state under the name that it had, or, where the two had different
+ * folders, where it was. */
+static int open_base_memory(const struct chain_link *above, struct chain_link *l, struct err *e)
+{
+	const char *was = above->snapshot->base_memory_path;
+	bool is_moved = strcmp(l->state_path, above->snapshot->base_path) != 0;
+	char path[PATH_MAX];
+	int rc;
+
+	if (was[0] == '\0')
+		return open_memory(l, NULL, e);
+	if (!beside(l->state_path, last_part(was), path))
+		return err_set(e, -ENAMETOOLONG, "the path of the memory file is too long");
+	rc = open_memory(l, is_moved ? path : was, e);
+	if (rc < 0 && open_memory(l, is_moved ? was : path, NULL) == 0)
+		rc = 0;
 	return rc;
 }
 
@@ -132,9 +161,9 @@ static int read_all(struct chain *c, const char *state_path, const char *memory_
 			return rc;
 		c->n++;
 		rc = check_base(l, l + 1, e);
-		l++;
 		if (rc == 0 && opens_memory)
-			rc = open_memory(l, NULL, e);
+			rc = open_base_memory(l, l + 1, e);
+		l++;
 	}
 	return rc;
 }
@@ -152,6 +181,7 @@ int chain_open(struct chain **ret, const char *state_path, const char *memory_pa
 	for (unsigned i = 0; i < RAM_LAYERS_MAX; i++) {
 		c->link[i].snapshot = NULL;
 		c->link[i].memory_fd = -1;
+		c->link[i].state_path[0] = c->link[i].memory_path[0] = '\0';
 	}
 	rc = read_all(c, state_path, memory_path, opens_memory, e);
 	if (rc < 0) {
@@ -175,12 +205,15 @@ void chain_free(struct chain *c)
 
 unsigned chain_layers(const struct chain *c, struct ram_layer ret[RAM_LAYERS_MAX])
 {
+	/* A difference without a page has no list of them, and is none that has every page. */
+	static const struct page_run none[1];
+
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct chain_link *l = &c->link[c->n - 1 - i];
 
 		ret[i] = (struct ram_layer){ .fd = l->memory_fd, .path = l->memory_path };
 		if (l->snapshot->kind == SNAPSHOT_DIFF) {
-			ret[i].run = l->snapshot->run;
+			ret[i].run = l->snapshot->nruns > 0 ? l->snapshot->run : none;
 			ret[i].nruns = l->snapshot->nruns;
 		}
 	}

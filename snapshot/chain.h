@@ -15,7 +15,7 @@ struct err;
 struct chain_link {
 	struct snapshot *snapshot;
 	int memory_fd; /* -1: not opened */
-	char state_path[PATH_MAX], memory_path[PATH_MAX];
+	char state_path[PATH_MAX], memory_path[PATH_MAX]; /* memory_path "": not opened */
 };
 
 /* link[0] is what was asked for, the last one is full. */
@@ -26,9 +26,9 @@ struct chain {
 
 /*
  * Reads the state file (or the one named "state" in a folder) and those of its bases, each by its
- * id: where it was, or beside the difference's folder under the same name; and opens their memory
- * files, memory_path (NULL: "memory" beside the state) being the first one's, unless opens_memory
- * is false.  All have the same size of memory.  0, or -errno with e filled and nothing open.
+ * id: where it was, in a folder of the same name beside that of the difference, or in the same
+ * folder; and opens their memory files, memory_path (NULL: "memory" beside the state) being the
+ * first one's, unless opens_memory is false.  All have the same size of memory.  0, or -errno with e filled and nothing open.
  */
 MUST_CHECK int chain_open(struct chain **ret, const char *state_path, const char *memory_path,
 	bool opens_memory, struct err *e);

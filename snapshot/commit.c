@@ -72,16 +72,21 @@ static int sync_folder_of(const char *path, struct err *e)
 
 /* --- what earlier saves left --- */
 
-/* The id of the snapshot that path holds now; false: none that can be read. */
-static bool committed_id(const char *state_path, char hex[COMMIT_HEX_LEN + 1])
+/* The id of the snapshot that path holds now, "" for none: 0; or -errno, and then nobody knows which
+ * of the files belong to it. */
+static int committed_id(const char *state_path, char hex[COMMIT_HEX_LEN + 1])
 {
 	struct snapshot *s = NULL;
+	int rc = state_read(state_path, &s, NULL);
 
-	if (state_read(state_path, &s, NULL) < 0)
-		return false;
+	hex[0] = '\0';
+	if (rc == -ENOENT)
+		return 0;
+	if (rc < 0)
+		return rc;
 	commit_hex(s->id, hex);
 	snapshot_free(s);
-	return true;
+	return 0;
 }
 
 static bool is_leftover(const char *name, const char *of)
@@ -101,7 +106,7 @@ static bool is_abandoned(const char *path)
 	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* What cannot be removed is in nobody's way. */
+/* What cannot be removed is in nobody's way.  committed: the id whose file is whole, "" for none. */
 static void clean(const char *path, const char *committed)
 {
 	char folder[PATH_MAX], other[NAME_LEN];
@@ -115,7 +120,7 @@ static void clean(const char *path, const char *committed)
 		other_name(path, entry->d_name + strlen(name) + 1, other);
 		if (!is_abandoned(other))
 			continue;
-		if (committed && strcmp(entry->d_name + strlen(name) + 1, committed) == 0)
+		if (strcmp(entry->d_name + strlen(name) + 1, committed) == 0)
 			(void)rename(other, path);
 		else
 			(void)unlink(other);
@@ -124,13 +129,31 @@ static void clean(const char *path, const char *committed)
 
 /* --- the transaction --- */
 
+/* A rename takes the place of whatever is there: of a file or a link, but not of /dev/null. */
+static int check_path(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (path[0] == '\0')
+		return err_set(e, -ENOENT, "a file of the snapshot has an empty path");
+	if (strlen(path) + SUFFIX_LEN >= PATH_MAX)
+		return err_set(e, -ENAMETOOLONG, "the path '%.64s...' is too long", path);
+	if (path[strlen(path) - 1] == '/' || (lstat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+		return err_set(e, -EISDIR, "'%s' is a folder", path);
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+		return err_set(e, -EINVAL, "'%s' is no regular file", path);
+	return 0;
+}
+
 int commit_init(
 	struct commit *c, const uint8_t id[SNAPSHOT_ID_LEN], const char *state_path, struct err *e)
 {
+	int rc = check_path(state_path, e);
+
 	c->n = 0;
 	commit_hex(id, c->hex);
-	if (strlen(state_path) + SUFFIX_LEN >= sizeof(c->state_path))
-		return err_set(e, -ENAMETOOLONG, "the path of the state file is too long");
+	if (rc < 0)
+		return rc;
 	(void)snprintf(c->state_path, sizeof(c->state_path), "%s", state_path);
 	return 0;
 }
@@ -153,9 +176,11 @@ int commit_create(struct commit *c, const char *path, int *ret_fd, struct err *e
 	int rc;
 
 	INVARIANT(c->n < COMMIT_FILES_MAX);
-	if (strlen(path) + SUFFIX_LEN >= sizeof(f->path))
-		return err_set(e, -ENAMETOOLONG, "the path '%.64s...' is too long", path);
-	clean(path, committed_id(c->state_path, committed) ? committed : NULL);
+	rc = check_path(path, e);
+	if (rc < 0)
+		return rc;
+	if (committed_id(c->state_path, committed) == 0)
+		clean(path, committed);
 	(void)snprintf(f->path, sizeof(f->path), "%s", path);
 	other_name(path, c->hex, name);
 	rc = create(name, &f->fd, e);
@@ -199,29 +224,53 @@ static void give_names(struct commit *c)
 	}
 }
 
+/* Who removed what is being written - by hand, or as one of a save that had not locked it yet - must
+ * not get a state file without it. */
+static int check_still_there(const struct commit *c, const struct commit_file *f, struct err *e)
+{
+	char name[NAME_LEN];
+	struct stat by_name, by_fd;
+
+	other_name(f->path, c->hex, name);
+	if (lstat(name, &by_name) == 0 && fstat(f->fd, &by_fd) == 0 &&
+		by_name.st_dev == by_fd.st_dev && by_name.st_ino == by_fd.st_ino)
+		return 0;
+	return err_set(e, -ESTALE, "'%s' was removed while it was written", name);
+}
+
+static int sync_file(const struct commit *c, const struct commit_file *f, struct err *e)
+{
+	int rc;
+
+	if (fsync(f->fd) < 0)
+		return err_sys(e, -errno, "is the storage full, or failing?", "cannot sync '%s'",
+			f->path);
+	rc = sync_folder_of(f->path, e);
+	return rc == 0 ? check_still_there(c, f, e) : rc;
+}
+
 int commit_do(struct commit *c, const void *state, size_t len, struct err *e)
 {
 	char name[NAME_LEN];
+	struct err unsafe = { 0 };
 	int rc = 0;
 
-	for (unsigned i = 0; i < c->n && rc == 0; i++) {
-		if (fsync(c->file[i].fd) < 0)
-			rc = err_sys(e, -errno, "is the storage full, or failing?",
-				"cannot sync '%s'", c->file[i].path);
-		if (rc == 0)
-			rc = sync_folder_of(c->file[i].path, e);
-	}
+	for (unsigned i = 0; i < c->n && rc == 0; i++)
+		rc = sync_file(c, &c->file[i], e);
 	if (rc < 0)
 		return rc;
-	clean(c->state_path, NULL);
+	clean(c->state_path, "");
 	other_name(c->state_path, c->hex, name);
 	rc = write_state(c, name, state, len, e);
 	if (rc < 0)
 		return rc;
-	/* From here on it is done, whatever happens. */
-	if (sync_folder_of(c->state_path, e) < 0)
-		log_warning("%s", e->text);
-	give_names(c);
+	/* From here on it is done, whatever happens.  While the old state file may come back with
+	 * the host's next start, its memory must be there: both keep their names then. */
+	if (sync_folder_of(c->state_path, &unsafe) < 0)
+		log_warning("the snapshot's files keep the names they were written under: %s",
+			unsafe.text);
+	else
+		give_names(c);
 	for (unsigned i = 0; i < c->n; i++) {
 		(void)sync_folder_of(c->file[i].path, NULL);
 		fd_closep(&c->file[i].fd);
@@ -272,7 +321,8 @@ int commit_open(const char *path, const uint8_t id[SNAPSHOT_ID_LEN], struct err 
 	commit_hex(id, hex);
 	other_name(path, hex, name);
 	fd = open(name, flags);
-	if (fd < 0 && errno == ENOENT)
+	/* A name that has no room for the id can still have been given by hand. */
+	if (fd < 0 && (errno == ENOENT || errno == ENAMETOOLONG))
 		fd = open(path, flags);
 	if (fd < 0)
 		return err_sys(e, -errno, NULL, "cannot open '%s'", path);

@@ -44,13 +44,13 @@ struct commit {
 	struct commit_file file[COMMIT_FILES_MAX];
 };
 
-/* Nothing is touched yet.  -ENAMETOOLONG with e filled for a path that leaves no room for the id.
- */
+/* Nothing is touched yet.  -errno with e filled: -ENAMETOOLONG for a path that leaves no room for the
+ * id, -EISDIR and -EINVAL for one that is neither a regular file's nor a link's nor free. */
 MUST_CHECK int commit_init(
 	struct commit *c, const uint8_t id[SNAPSHOT_ID_LEN], const char *state_path, struct err *e);
 
 /* A new empty file, mode 0600, that will be path; the descriptor stays the transaction's.  0 or
- * -errno with e filled. */
+ * -errno with e filled, paths as above. */
 MUST_CHECK int commit_create(struct commit *c, const char *path, int *ret_fd, struct err *e);
 
 /*

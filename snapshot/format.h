@@ -6,15 +6,27 @@
  *
  * All numbers are little-endian.  There is no padding, and nothing behind the last section.
  *
- *     header                                      section header
- *      0  8  magic                                 0  4  type, four letters
- *      8  2  major version                         4  2  version of this type
- *     10  2  minor version                         6  2  flags
- *     12  2  machine, as ELF has it                8  4  instance: the number of the vCPU, drive,
- * ... 14  2  0                                    12  4  0 16  4  length of the header 16  8 length
- * of the payload 20  4  number of sections                   24  4  CRC-32C of the payload 24  8
- * length of the file                   28  4  CRC-32C of the 28 bytes before 32  4  0 36  4 CRC-32C
- * of all bytes of the header before; always its last four
+ *     header, 40 bytes
+ *      0  8  magic
+ *      8  2  major version
+ *     10  2  minor version
+ *     12  2  machine, as ELF has it
+ *     14  2  0
+ *     16  4  length of the header
+ *     20  4  number of sections
+ *     24  8  length of the file
+ *     32  4  0
+ *     36  4  CRC-32C of all bytes of the header before; always its last four
+ *
+ *     section header, 32 bytes
+ *      0  4  type, four letters
+ *      4  2  version of this type
+ *      6  2  flags
+ *      8  4  instance: the number of the vCPU, drive, ...
+ *     12  4  0
+ *     16  8  length of the payload
+ *     24  4  CRC-32C of the payload
+ *     28  4  CRC-32C of the 28 bytes before
  *
  * The two headers are the same in every version, major ones too, so that any mvm can list the
  * sections of any file (mvm-inspect(1)).  A later header may be longer: its length says so, the
@@ -26,23 +38,23 @@
  *
  * TO ADD SOMETHING
  *
- *   A subject that a reader may leave out without harm: a new type without FORMAT_CRITICAL, and
- * minor + 1. Older readers pass over it.
+ * - A subject that a reader may leave out without harm: a new type without FORMAT_CRITICAL, and
+ *   minor + 1.  Older readers pass over it.
  *
- *   A subject without which the machine would be wrong: a new type with FORMAT_CRITICAL, written
- * only where the machine has that subject, and minor + 1.  Older readers refuse those files, by
- * name, and take all others.
+ * - A subject without which the machine would be wrong: a new type with FORMAT_CRITICAL, written
+ *   only where the machine has that subject, and minor + 1.  Older readers refuse those files, by
+ *   name, and take all others.
  *
- *   A field of a section that exists: at its end, read and written only from the section's version
- * n + 1 on; a reader of an older section leaves the field zero, so zero has to mean "as it was
- * before".  The version goes up in format.h and in the table of section.c.  Older readers refuse
- * the section if they need it and pass over it otherwise, so write version n wherever the field is
- * zero.
+ * - A field of a section that exists: at its end, read and written only from the section's version
+ *   n + 1 on (the visitor is then told the version).  A reader of an older section leaves it zero,
+ *   so zero has to mean "as it was before".  The version goes up in the table of visit.c, and minor
+ *   with it.  Older readers refuse the section if they need it and pass over it otherwise, so
+ *   version n is written wherever the field is zero.
  *
- *   Something that cannot be said so: major + 1.  A reader of major n + 1 goes on to read major n.
+ * - Something that cannot be said so: major + 1.  A reader of major n + 1 goes on to read major n.
  *
- *   In all cases: tests/ gets a snapshot of the version that is released, and keeps those of all
- *   versions before.  Types and enumeration values that are no more written stay reserved for ever.
+ * In all cases tests/ gets a snapshot of the version that is released, and keeps those of all
+ * versions before.  Types and values that are no more written stay reserved for ever.
  */
 #ifndef MVM_SNAPSHOT_FORMAT_H
 #define MVM_SNAPSHOT_FORMAT_H
@@ -89,7 +101,8 @@ enum {
 #define FORMAT_VIRTIO   FORMAT_TYPE('V', 'I', 'R', 'T') /* one each: drives, then NICs */
 #define FORMAT_RUNS     FORMAT_TYPE('R', 'U', 'N', 'S') /* of a difference only */
 
-/* Values in sections that our own enumerations give; theirs must not change (visit.c checks). */
+/* Values in sections that our own enumerations give; theirs must not change (visit_snapshot.c
+ * checks). */
 enum {
 	FORMAT_KIND_FULL = 0,
 	FORMAT_KIND_DIFF = 1,

@@ -54,11 +54,14 @@ static int fill_memory(void *ctx, struct guest_mem *m, struct err *e)
 }
 
 /* vCPUs are told to leave the guest; one that waits for a page that does not come would never hear
- * of it. */
+ * of it.  A page that was not brought reads as zeroes from here on: no save may take it for the
+ * guest's. */
 static void release(void *ctx)
 {
 	struct loader *l = ctx;
 
+	if (l->saver)
+		saver_cancel(l->saver);
 	uffd_close(&l->uffd);
 }
 
@@ -133,13 +136,14 @@ static int load(struct loader *l, const struct load_options *o, struct chain *ch
 	return 0;
 }
 
-static struct loader *new_loader(struct instance *in)
+static struct loader *new_loader(struct instance *in, struct saver *s)
 {
 	struct loader *l = calloc(1, sizeof(*l));
 
 	if (!l)
 		return NULL;
 	l->in = in;
+	l->saver = s;
 	l->memory_fd = -1;
 	l->uffd.fd = l->uffd.socket = l->uffd.stop_fd = -1;
 	return l;
@@ -149,11 +153,16 @@ int loader_load(struct instance *in, const struct load_options *o, struct saver 
 	struct loader **ret, struct err *e)
 {
 	struct chain *chain = NULL;
-	struct loader *l = new_loader(in);
-	int rc = l ? 0 : err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
+	struct loader *l;
+	int rc;
 
-	if (rc == 0 && in->state != INSTANCE_NOT_STARTED)
-		rc = err_set(e, -EPERM, "the machine has been started");
+	/* First: what was described is not ours to forget. */
+	if (in->state != INSTANCE_NOT_STARTED || in->vm)
+		return err_set(e, -EPERM, "the machine has been started");
+	if (in->is_boot_path)
+		return err_set(e, -EPERM, "the machine has been described already");
+	l = new_loader(in, s);
+	rc = l ? 0 : err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
 	if (rc == 0)
 		rc = chain_open(
 			&chain, o->state_path, o->memory_path, o->backend == LOAD_BACKEND_FILE, e);

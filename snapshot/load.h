@@ -56,7 +56,8 @@ struct loader;
 /*
  * 0: the instance is paused with the machine in it, and *ret has what must live as long as the
  * machine (mapped files, the handler, the working set); or -errno with e naming section and cause.
- * s, which may be NULL, is told what the machine came from.
+ * s, which may be NULL and outlives the machine's activity, is told what the machine came from.  -EPERM, with nothing changed, for an
+ * instance that was started or described.
  */
 MUST_CHECK int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
 	struct loader **ret, struct err *e);

@@ -178,6 +178,6 @@ void loader_end_working_set(struct loader *l)
 		loop_cancel(l->in->loop, &l->timer);
 	while (loop_op_is_pending(&l->timer) && (rc == 0 || rc == -EINTR))
 		rc = loop_turn(l->in->loop);
-	job_abandon(&l->job);
+	job_forget(&l->job);
 	working_set_fini(&l->set);
 }

@@ -18,6 +18,7 @@ enum loader_step { STEP_NOTHING, STEP_PREFETCH, STEP_SCORE, STEP_RECORD };
 
 struct loader {
 	struct instance *in;
+	struct saver *saver; /* may be NULL */
 	struct uffd uffd;
 	/* the working set */
 	uint8_t id[SNAPSHOT_ID_LEN];

@@ -243,7 +243,8 @@ static void write_by_ring(struct writer *w)
 
 static int save(struct writer *w, struct err *e)
 {
-	atomic_store_explicit(
+	/* Added, because there may be another round. */
+	atomic_fetch_add_explicit(
 		&w->p->pages_all, page_bits_count(w->bits, mem_pages(w->m)), memory_order_relaxed);
 	/* Whatever the reason for a refusal: there is the other way. */
 	if (io_uring_queue_init(IN_FLIGHT_MAX, &w->ring, 0) == 0) {

@@ -33,8 +33,9 @@ MUST_CHECK int ram_find_touched(
 	const struct guest_mem *m, bool is_private_only, uint64_t *bits, struct err *e);
 
 /* The pages that a full file needs, added to bits: those that were touched, and all of the parts
- * that map a file (a restored machine's memory, a kernel's image).  All others are zero.  0 or
- * -errno with e filled. */
+ * that map a file (a restored machine's memory, a kernel's image).  All others are zero - but where
+ * a handler brings pages (uffd.h), untouched ones are the handler's: there the caller's set has to
+ * have every page.  0 or -errno with e filled. */
 MUST_CHECK int ram_find_needed(const struct guest_mem *m, uint64_t *bits, struct err *e);
 
 /*

@@ -19,6 +19,7 @@
 #include "snapshot/describe.h"
 #include "snapshot/disk_copy.h"
 #include "snapshot/host.h"
+#include "snapshot/ram_protect.h"
 #include "snapshot/ram_save.h"
 #include "snapshot/save_private.h"
 #include "snapshot/state_file.h"
@@ -78,6 +79,7 @@ static void free_work(struct saver *s)
 {
 	struct save_work *w = ptr_take(s->work);
 
+	ram_protect_end(w->protect);
 	commit_fini(&w->commit);
 	snapshot_free(w->snapshot);
 	free(w->bits);
@@ -149,11 +151,17 @@ void saver_free(struct saver *s)
 		struct err e = { 0 };
 
 		atomic_store(&s->work->progress.is_cancelled, true);
-		job_abandon(&s->work->job);
+		job_forget(&s->work->job);
 		save_finish(s, err_set(&e, -ECANCELED, "the process ends"), &e);
 	}
 	free(s->dirty);
 	free(s);
+}
+
+void saver_cancel(struct saver *s)
+{
+	if (s->work)
+		atomic_store(&s->work->progress.is_cancelled, true);
 }
 
 bool saver_progress(const struct saver *s, uint64_t *ret_done, uint64_t *ret_all)
@@ -163,98 +171,6 @@ bool saver_progress(const struct saver *s, uint64_t *ret_done, uint64_t *ret_all
 	*ret_done = atomic_load(&s->work->progress.pages_done);
 	*ret_all = atomic_load(&s->work->progress.pages_all);
 	return true;
-}
-
-/* --- which pages --- */
-
-bool save_is_tracked(const struct saver *s)
-{
-	return s->in->vm->cfg.track_dirty;
-}
-
-/* What vCPUs and devices have written to since the last time, added to bits and, where differences
- * are kept, to theirs: those a failed save does not lose. */
-int save_take_dirty(struct saver *s, uint64_t *bits, struct err *e)
-{
-	struct vm *vm = s->in->vm;
-	uint64_t words = save_words(s);
-	uint64_t *fresh CLEANUP(freep) = calloc(words, sizeof(*fresh));
-	int rc;
-
-	if (!fresh)
-		return err_sys(e, -ENOMEM, NULL, "cannot read the log of dirty pages");
-	rc = kvm_take_dirty(&vm->group.kvm, &vm->mem, fresh, e);
-	mem_take_dirty(&vm->mem, fresh);
-	for (uint64_t i = 0; i < words; i++) {
-		if (bits)
-			bits[i] |= fresh[i];
-		if (s->dirty)
-			s->dirty[i] |= fresh[i];
-	}
-	return rc;
-}
-
-static void set_bits(uint64_t *bits, uint64_t first, uint64_t count)
-{
-	for (uint64_t page = first; page < first + count; page++)
-		bits[page / 64] |= UINT64_C(1) << (page % 64);
-}
-
-/* All pages that may be other than zero. */
-static int find_used(struct saver *s, uint64_t *bits, struct err *e)
-{
-	const struct guest_mem *m = &s->in->vm->mem;
-
-	/* A file lies under all of it, or under more places than are known. */
-	if (s->origin.is_known || m->nmapped > MEM_MAPPED_MAX) {
-		set_bits(bits, 0, mem_pages(m));
-		return 0;
-	}
-	for (unsigned i = 0; i < m->nmapped; i++)
-		set_bits(bits, m->mapped[i].off / MEM_PAGE_SIZE,
-			align_up(m->mapped[i].len, MEM_PAGE_SIZE) / MEM_PAGE_SIZE);
-	return ram_find_touched(m, false, bits, e);
-}
-
-/* A difference that takes the place of what it is a difference to would leave nobody with the rest.
- */
-static bool is_onto_base(const struct save_work *w, const struct save_base *b)
-{
-	char *state CLEANUP(freep) = realpath(w->state_path, NULL);
-	char *memory CLEANUP(freep) = realpath(w->memory_path, NULL);
-
-	return (state && strcmp(state, b->state_path) == 0) ||
-	       (memory && strcmp(memory, b->memory_path) == 0);
-}
-
-static void use_base(struct save_work *w, const struct save_base *b)
-{
-	w->snapshot->kind = SNAPSHOT_DIFF;
-	memcpy(w->snapshot->base_id, b->id, sizeof(w->snapshot->base_id));
-	memcpy(w->snapshot->base_path, b->state_path, sizeof(w->snapshot->base_path));
-}
-
-/*
- * What goes into the memory file, into w->bits.  A difference is one to the last snapshot where
- * writes are tracked; without that, to the one that memory is mapped from; and where there is
- * neither, all that was touched, which is a full one.
- */
-int save_choose(struct saver *s, struct err *e)
-{
-	struct save_work *w = s->work;
-	bool is_diff = w->kind == SNAPSHOT_DIFF;
-
-	w->snapshot->kind = SNAPSHOT_FULL;
-	if (is_diff && save_is_tracked(s) && s->last.is_known && !is_onto_base(w, &s->last)) {
-		use_base(w, &s->last);
-		memcpy(w->bits, s->dirty, save_words(s) * sizeof(*w->bits));
-		return 0;
-	}
-	if (is_diff && !save_is_tracked(s) && s->origin.is_known && !is_onto_base(w, &s->origin)) {
-		use_base(w, &s->origin);
-		return ram_find_touched(&s->in->vm->mem, true, w->bits, e);
-	}
-	return find_used(s, w->bits, e);
 }
 
 /* --- the state --- */
@@ -281,6 +197,23 @@ int save_collect(struct saver *s, struct err *e)
 
 /* --- files; on the job's thread --- */
 
+/* What the machine runs from must not be taken from under its name: a restore would look for the
+ * disk there, and find a snapshot. */
+static int check_is_no_disk(const struct save_work *w, const char *path, struct err *e)
+{
+	struct stat there, disk;
+
+	if (stat(path, &there) < 0)
+		return 0;
+	for (unsigned i = 0; i < w->ndisks; i++) {
+		if (fstat(w->disk[i].from, &disk) == 0 && disk.st_dev == there.st_dev &&
+			disk.st_ino == there.st_ino)
+			return err_set(e, -EBUSY, "'%s' is the file of the machine's disk '%s'",
+				path, w->disk[i].id);
+	}
+	return 0;
+}
+
 static int create_disks(struct save_work *w, struct err *e)
 {
 	int rc = 0;
@@ -294,15 +227,23 @@ static int create_disks(struct save_work *w, struct err *e)
 		if (snprintf(path, sizeof(path), "%s/disk-%s", w->disks_dir, w->disk[i].id) >=
 			(int)sizeof(path))
 			return err_set(e, -ENAMETOOLONG, "'%s' is too long", w->disks_dir);
-		rc = commit_create(&w->commit, path, &w->disk[i].to, e);
+		rc = check_is_no_disk(w, path, e);
+		if (rc == 0)
+			rc = commit_create(&w->commit, path, &w->disk[i].to, e);
 	}
 	return rc;
 }
 
 int save_create_files(struct save_work *w, struct err *e)
 {
-	int rc = commit_create(&w->commit, w->memory_path, &w->memory_fd, e);
+	int rc = check_is_no_disk(w, w->state_path, e);
 
+	if (rc == 0)
+		rc = check_is_no_disk(w, w->memory_path, e);
+	if (rc == 0)
+		rc = save_check_base(w, e);
+	if (rc == 0)
+		rc = commit_create(&w->commit, w->memory_path, &w->memory_fd, e);
 	return rc == 0 ? create_disks(w, e) : rc;
 }
 
@@ -449,7 +390,7 @@ static int begin_paused(struct saver *s, struct err *e)
 	int rc = save_collect(s, e);
 
 	if (rc == 0 && save_is_tracked(s))
-		rc = save_take_dirty(s, NULL, e);
+		rc = save_take_dirty(s, NULL, true, e);
 	if (rc == 0)
 		rc = save_choose(s, e);
 	return rc == 0 ? save_start_job(s, work_paused, done_paused, e) : rc;

@@ -56,6 +56,10 @@ typedef void saver_done_fn(void *ctx, int rc, const struct save_result *r, const
 MUST_CHECK int saver_begin(struct saver *s, const struct save_options *o, saver_done_fn *done,
 	void *ctx, struct err *e);
 
+/* A save that is under way ends with an error as soon as it can, and has no effect from now on
+ * unless it was committed already. */
+void saver_cancel(struct saver *s);
+
 /* How far it is, in pages; false: none is under way. */
 bool saver_progress(const struct saver *s, uint64_t *ret_done, uint64_t *ret_all);
 

@@ -1,20 +1,27 @@
 /*
- * Saving a machine that runs on (save.h), by the log of dirty pages.
+ * Saving a machine that runs on (save.h).  By write protection (ram_protect.h), where that can be
+ * had:
+ *
+ *     stop, state, protect all pages, go on -> copy them behind the guest -> commit
+ *
+ * Otherwise by the log of dirty pages:
  *
  *     stop, begin to log, go on -> copy all -> copy what was written meanwhile, a few rounds ->
  * stop, state -> copy the rest -> go on -> commit
  *
- * The snapshot is the machine at the second stop.  It is short when a round has little left to
- * copy; a guest that writes faster than pages are copied is stopped after some rounds all the same,
- * for as long as its last pages take.
+ * There the snapshot is the machine at the second stop.  It is short when a round has little left
+ * to copy; a guest that writes faster than pages are copied is stopped after some rounds all the
+ * same, for as long as its last pages take.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/cleanup.h"
 #include "instance_change.h"
 #include "snapshot/disk_copy.h"
+#include "snapshot/ram_protect.h"
 #include "snapshot/save_private.h"
 
 enum {
@@ -56,14 +63,14 @@ static uint64_t count_bits(const uint64_t *bits, uint64_t words)
 }
 
 /* What was written since the last look becomes the next round, and part of what the file has. */
-static int take_round(struct saver *s, uint64_t *ret_pages, struct err *e)
+static int take_round(struct saver *s, bool are_devices_at_rest, uint64_t *ret_pages, struct err *e)
 {
 	struct save_work *w = s->work;
 	uint64_t words = save_words(s);
 	int rc;
 
 	memset(w->round, 0, words * sizeof(*w->round));
-	rc = save_take_dirty(s, w->round, e);
+	rc = save_take_dirty(s, w->round, are_devices_at_rest, e);
 	for (uint64_t i = 0; i < words; i++)
 		w->bits[i] |= w->round[i];
 	*ret_pages = count_bits(w->round, words);
@@ -155,7 +162,7 @@ static void stopped_for_state(void *ctx)
 	if (rc == 0)
 		rc = clone_disks(s->work, &e);
 	if (rc == 0)
-		rc = take_round(s, &pages, &e);
+		rc = take_round(s, true, &pages, &e);
 	if (rc == 0)
 		rc = save_start_job(s, work_round, rest_copied, &e);
 	if (rc == 0)
@@ -191,7 +198,7 @@ static void round_copied(struct job *j)
 	if (rc == 0 && w->is_over)
 		rc = err_set(&e, -ECANCELED, "the machine has ended");
 	if (rc == 0)
-		rc = take_round(s, &pages, &e);
+		rc = take_round(s, false, &pages, &e);
 	if (rc == 0)
 		rc = save_start_job(s, work_round,
 			pages > REST_PAGES && ++w->rounds < ROUNDS_MAX ? round_copied
@@ -205,20 +212,18 @@ static void work_all(struct job *j)
 {
 	struct save_work *w = container_of(j, struct save_work, job);
 
-	w->rc = save_create_files(w, &w->e);
-	if (w->rc == 0)
-		w->rc = ram_save(w->mem, w->bits, w->memory_fd, &w->progress, &w->e);
+	w->rc = ram_save(w->mem, w->bits, w->memory_fd, &w->progress, &w->e);
 }
 
-static void stopped_for_log(void *ctx)
+/* The machine stands still; it goes on here. */
+static void begin_logged(struct saver *s)
 {
-	struct saver *s = ctx;
 	struct err e = { 0 };
 	int rc = begin_log(s, &e);
 
 	/* In this order: what is written behind the choice is in the log. */
 	if (rc == 0)
-		rc = save_take_dirty(s, NULL, &e);
+		rc = save_take_dirty(s, NULL, true, &e);
 	if (rc == 0)
 		rc = save_choose(s, &e);
 	go_on(s);
@@ -236,11 +241,84 @@ static void fail(struct saver *s, int rc, const struct err *e)
 	save_finish(s, rc, e);
 }
 
+/* --- write protection --- */
+
+static void work_protected(struct job *j)
+{
+	struct save_work *w = container_of(j, struct save_work, job);
+
+	w->rc = ram_protect_save(w->protect, w->memory_fd, &w->progress, &w->e);
+	if (w->rc == 0)
+		w->rc = save_commit(w, &w->e);
+}
+
+/* Stopped, and the pages of bits are protected: the snapshot is the machine as it is now. */
+static void begin_protected(struct saver *s)
+{
+	struct err e = { 0 };
+	int rc = save_collect(s, &e);
+
+	if (rc == 0)
+		rc = clone_disks(s->work, &e);
+	if (rc == 0)
+		rc = save_start_job(s, work_protected, committed, &e);
+	if (rc < 0)
+		ram_protect_end(ptr_take(s->work->protect));
+	go_on(s);
+	if (rc < 0)
+		save_finish(s, rc, &e);
+}
+
+static void stopped(void *ctx)
+{
+	struct saver *s = ctx;
+	struct save_work *w = s->work;
+	struct err e = { 0 };
+	int rc = save_is_tracked(s) ? save_take_dirty(s, NULL, true, &e) : 0;
+
+	if (rc == 0)
+		rc = save_choose(s, &e);
+	if (rc == 0)
+		rc = ram_protect_begin(w->mem, w->bits, &w->protect, &e);
+	if (rc == 0) {
+		begin_protected(s);
+	} else if (rc == -EOPNOTSUPP) {
+		memset(w->bits, 0, save_words(s) * sizeof(*w->bits));
+		begin_logged(s);
+	} else {
+		go_on(s);
+		save_finish(s, rc, &e);
+	}
+}
+
+/* --- beginning --- */
+
+static void work_files(struct job *j)
+{
+	struct save_work *w = container_of(j, struct save_work, job);
+
+	w->rc = save_create_files(w, &w->e);
+}
+
+/* Before the guest is stopped, because storage may take its time. */
+static void files_created(struct job *j)
+{
+	struct save_work *w = container_of(j, struct save_work, job);
+	struct err e = w->e;
+	int rc = w->rc;
+
+	if (rc == 0 && w->is_over)
+		rc = err_set(&e, -ECANCELED, "the machine has ended");
+	if (rc < 0)
+		save_finish(w->saver, rc, &e);
+	else
+		stop(w->saver, stopped);
+}
+
 int save_begin_live(struct saver *s, struct err *e)
 {
 	s->work->round = calloc(save_words(s), sizeof(*s->work->round));
 	if (!s->work->round)
 		return err_sys(e, -ENOMEM, NULL, "cannot save the machine");
-	stop(s, stopped_for_log);
-	return 0;
+	return save_start_job(s, work_files, files_created, e);
 }

@@ -1,5 +1,5 @@
-/* Between the parts of save.h: save.c (a machine that stands still) and save_live.c (one that runs
- * on). */
+/* Between the parts of save.h: save.c (a machine that stands still), save_live.c (one that runs on)
+ * and save_pages.c (which pages). */
 #ifndef MVM_SNAPSHOT_SAVE_PRIVATE_H
 #define MVM_SNAPSHOT_SAVE_PRIVATE_H
 
@@ -8,6 +8,8 @@
 #include "snapshot/commit.h"
 #include "snapshot/ram_save.h"
 #include "snapshot/save.h"
+
+struct ram_protect;
 
 struct save_base {
 	bool is_known;
@@ -29,7 +31,8 @@ struct save_work {
 	struct ram_progress progress;
 	const struct guest_mem *mem;
 	uint64_t pages;
-	enum snapshot_kind kind; /* as asked for */
+	enum snapshot_kind kind;      /* as asked for */
+	const struct save_base *base; /* of a difference */
 	char *state_path, *memory_path, *disks_dir;
 	struct snapshot *snapshot;
 	struct commit commit;
@@ -45,7 +48,8 @@ struct save_work {
 	saver_done_fn *done;
 	void *ctx;
 	/* live only */
-	uint64_t *round; /* pages to be copied again */
+	struct ram_protect *protect; /* NULL: the log's way */
+	uint64_t *round;             /* pages to be copied again */
 	unsigned rounds;
 	uint64_t stopped_us; /* when the guest was stopped */
 };
@@ -63,8 +67,11 @@ uint64_t save_now_us(void);
 uint64_t save_words(const struct saver *s);
 bool save_is_tracked(const struct saver *s);
 
-MUST_CHECK int save_take_dirty(struct saver *s, uint64_t *bits, struct err *e);
+MUST_CHECK int save_take_dirty(
+	struct saver *s, uint64_t *bits, bool are_devices_at_rest, struct err *e);
 MUST_CHECK int save_choose(struct saver *s, struct err *e);
+/* Makes a full snapshot of a difference whose base could not be found by a load. */
+MUST_CHECK int save_check_base(struct save_work *w, struct err *e);
 MUST_CHECK int save_collect(struct saver *s, struct err *e);
 MUST_CHECK int save_start_job(
 	struct saver *s, void (*work)(struct job *), void (*done)(struct job *), struct err *e);

@@ -88,9 +88,10 @@ struct snapshot {
 	char version[SNAPSHOT_VERSION_TEXT_MAX]; /* of the mvm that wrote it; for people */
 	uint64_t created_ns;                     /* CLOCK_REALTIME */
 	enum snapshot_kind kind;
-	/* DIFF: what it is a difference to, and where that state file was. */
+	/* DIFF: what it is a difference to, and where its state file and its memory were.  "": its
+	 * memory is unknown, and looked for as "memory". */
 	uint8_t base_id[SNAPSHOT_ID_LEN];
-	char base_path[PATH_MAX];
+	char base_path[PATH_MAX], base_memory_path[PATH_MAX];
 	unsigned nruns;       /* DIFF: the pages that the memory file has; FULL: none, it has all */
 	struct page_run *run; /* owned; sorted, apart from each other */
 	struct snapshot_host host;

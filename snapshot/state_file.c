@@ -176,7 +176,7 @@ int state_read_bytes(const char *path, uint8_t **ret, size_t *ret_len, struct er
 int state_read(const char *path, struct snapshot **ret, struct err *e)
 {
 	uint8_t *data CLEANUP(freep) = NULL;
-	size_t len;
+	size_t len = 0;
 	int rc = state_read_bytes(path, &data, &len, e);
 
 	if (rc < 0)

@@ -26,6 +26,7 @@ void visit_snapshot(struct wire *w, struct snapshot *s, unsigned i)
 	s->kind = (enum snapshot_kind)kind;
 	wire_bytes(w, s->base_id, SNAPSHOT_ID_LEN);
 	wire_text(w, s->base_path, sizeof(s->base_path));
+	wire_text(w, s->base_memory_path, sizeof(s->base_memory_path));
 }
 
 void visit_host(struct wire *w, struct snapshot *s, unsigned i)

@@ -14,6 +14,10 @@
  * When the guest gives no buffers the tap is left alone: its queue fills, and the host drops.  When
  * the tap is full the guest's frame waits, and so does the guest.  A rate limiter only ever delays.
  *
+ * A saved state has no frames in it.  One that the guest sends and that waits is put back into its
+ * ring; one that was read from the tap and not delivered is lost to the device that the state is
+ * loaded into, and still delivered by the one that was saved, if that goes on.
+ *
  * The device lives on the loop's thread, as virtio.h says.
  */
 #ifndef MVM_VIRTIO_NET_H

@@ -1,6 +1,7 @@
 /* Threads for work that may block (job.h). */
 #include "core/job.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
@@ -61,4 +62,14 @@ void job_abandon(struct job *j)
 		return;
 	(void)pthread_join(j->thread, NULL);
 	j->is_running = false;
+}
+
+void job_forget(struct job *j)
+{
+	int rc = 0;
+
+	job_abandon(j);
+	/* The thread has ended, so nobody else looks at it. */
+	while (j->post.queued && (rc == 0 || rc == -EINTR))
+		rc = loop_turn(j->loop);
 }

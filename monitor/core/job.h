@@ -40,4 +40,8 @@ static inline bool job_is_running(const struct job *j)
  * Accepts a job that is not running. */
 void job_abandon(struct job *j);
 
+/* The same, and nothing of j is left in the loop, which is turned for that: j may be freed although
+ * others turn the loop later.  Not from inside a callback of the loop. */
+void job_forget(struct job *j);
+
 #endif

@@ -5,7 +5,11 @@
  * The device is t_device.c.  There is no loop and no second thread: what is posted runs where a
  * vCPU would wait for it, in a pthread_cond_wait() of our own.  There the script also decides
  * whether the device comes to rest at once or late, or the machine ends instead.
+ *
+ * The device may also be saved, and goes on in another one; a state with bytes that were changed is
+ * refused, or its device does whatever it does, in a memory of its own, until it is reset.
  */
+#include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <string.h>
@@ -26,7 +30,7 @@ enum {
 	OP_CHAIN,  /* a chain of one segment, good or bad */
 	OP_KICK,
 	OP_FINISH,
-	OP_MODE,
+	OP_MODE, /* how the device behaves; or it is saved */
 	OP_CONFIG,
 	OPS,
 	OPERATIONS_MAX = 400,
@@ -42,8 +46,8 @@ enum {
 
 static uint8_t memory[MEM_LEN];
 static const struct guest_mem mem = { .n = 1, .r = { { 0, MEM_LEN, memory } } };
-static struct t_device device;
-static struct virtio_mmio window;
+static struct t_device devices[2], *device;
+static struct virtio_mmio windows[2], *window;
 static struct script script;
 static bool closed;
 
@@ -81,14 +85,14 @@ int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
 	FUZZ_CHECK(++waits < 8);
 	(void)pthread_mutex_unlock(lock);
 	if (script_byte(&script) % 16 == 15) {
-		virtio_mmio_close(&window);
+		virtio_mmio_close(window);
 		closed = true;
 	} else if (post) {
 		posted = NULL;
 		post->run(post);
 	} else {
-		t_device_finish(&device);
-		t_device_rest(&device);
+		t_device_finish(device);
+		t_device_rest(device);
 	}
 	(void)pthread_mutex_lock(lock);
 	return 0;
@@ -118,7 +122,7 @@ static bool model_features(void)
 {
 	bool a = m.features & VIRTIO_BIT(T_FEATURE_A), b = m.features & VIRTIO_BIT(T_FEATURE_B);
 
-	return !m.excess && !(m.features & ~device.v.offered) && (m.features & VIRTIO_BIT(32)) &&
+	return !m.excess && !(m.features & ~device->v.offered) && (m.features & VIRTIO_BIT(32)) &&
 	       a == b;
 }
 
@@ -267,7 +271,7 @@ static bool model_read(uint32_t reg, uint32_t *ret)
 	case VIRTIO_MMIO_DEVICE_ID: *ret = T_DEVICE_ID; break;
 	case VIRTIO_MMIO_DEVICE_FEATURES:
 		if (m.device_sel < 2)
-			*ret = (uint32_t)(device.v.offered >> 32 * m.device_sel);
+			*ret = (uint32_t)(device->v.offered >> 32 * m.device_sel);
 		break;
 	case VIRTIO_MMIO_QUEUE_NUM_MAX: *ret = q ? T_DEVICE_QUEUE_MAX : 0; break;
 	case VIRTIO_MMIO_QUEUE_READY: *ret = q && q->ready; break;
@@ -292,14 +296,14 @@ static uint32_t read_reg(uint32_t reg)
 {
 	uint32_t value = UINT32_MAX;
 
-	virtio_mmio_bus_ops.read(&window, reg, (uint8_t *)&value, sizeof(value));
+	virtio_mmio_bus_ops.read(window, reg, (uint8_t *)&value, sizeof(value));
 	return value;
 }
 
 /* The device found a broken rule on its own, in a chain. */
 static void learn_of_breaks(void)
 {
-	m.broken |= atomic_load(&device.v.needs_reset);
+	m.broken |= atomic_load(&device->v.needs_reset);
 }
 
 static void write_reg(uint32_t reg, uint32_t value)
@@ -310,16 +314,16 @@ static void write_reg(uint32_t reg, uint32_t value)
 	waits = 0;
 	if (!closed)
 		model_write(reg, value);
-	virtio_mmio_bus_ops.write(&window, reg, (const uint8_t *)&value, sizeof(value));
+	virtio_mmio_bus_ops.write(window, reg, (const uint8_t *)&value, sizeof(value));
 	if (closed && !was_closed) {
 		/* The access that waited has ended without its effect, now and later. */
-		unsigned nlog = device.nlog;
+		unsigned nlog = device->nlog;
 
 		m = before;
-		FUZZ_CHECK(value != 0 || device.v.acked == m.acked);
+		FUZZ_CHECK(value != 0 || device->v.acked == m.acked);
 		if (posted)
 			posted->run(posted);
-		FUZZ_CHECK(device.nlog == nlog);
+		FUZZ_CHECK(device->nlog == nlog);
 		posted = NULL;
 		return;
 	}
@@ -342,7 +346,7 @@ static void check_read(uint32_t reg)
 
 static void check_state(void)
 {
-	const struct virtio_device *v = &device.v;
+	const struct virtio_device *v = &device->v;
 
 	if (closed)
 		return;
@@ -354,7 +358,7 @@ static void check_state(void)
 	for (unsigned i = 0; i < T_DEVICE_QUEUES; i++) {
 		/* A queue that its chains broke is not ready any more. */
 		FUZZ_CHECK(!v->vq[i].ready || (m.queue[i].ready && model_layout(&m.queue[i])));
-		FUZZ_CHECK(v->vq[i].ready || !m.queue[i].ready || v->vq[i].broken);
+		FUZZ_CHECK(v->vq[i].ready || !m.queue[i].ready || m.broken);
 	}
 	check_read(VIRTIO_MMIO_STATUS);
 	check_read(VIRTIO_MMIO_QUEUE_READY);
@@ -392,8 +396,8 @@ static void do_odd(void)
 	if (off % 4 == 0 && len == 4)
 		return; /* a real access: OP_READ and OP_WRITE */
 	memset(buf, how, sizeof(buf));
-	virtio_mmio_bus_ops.write(&window, off, buf, len);
-	virtio_mmio_bus_ops.read(&window, off, buf, len);
+	virtio_mmio_bus_ops.write(window, off, buf, len);
+	virtio_mmio_bus_ops.read(window, off, buf, len);
 	for (unsigned i = 0; i < len; i++)
 		FUZZ_CHECK(buf[i] == 0 || off + i >= VIRTIO_MMIO_CONFIG);
 	for (unsigned i = len; i < sizeof(buf); i++)
@@ -451,18 +455,170 @@ static void do_chain(void)
 
 static void do_kick(void)
 {
-	unsigned q = script_byte(&script) % T_DEVICE_QUEUES, before = device.kicks[q];
-	struct loop_op *op = &window.queue[q].watch;
-	bool may = virtio_may_run(&device.v) && device.v.vq[q].ready;
+	unsigned q = script_byte(&script) % T_DEVICE_QUEUES, before = device->kicks[q];
+	struct loop_op *op = &window->queue[q].watch;
+	bool may = virtio_may_run(&device->v) && device->v.vq[q].ready;
 
 	op->done(op, 0);
-	FUZZ_CHECK(device.kicks[q] == before + may);
+	FUZZ_CHECK(device->kicks[q] == before + may);
 	if (!closed)
 		learn_of_breaks();
 }
 
+/* --- states --- */
+
+static void make(unsigned which)
+{
+	struct err e = { 0 };
+
+	device = &devices[which];
+	window = &windows[which];
+	t_device_init(device);
+	device->v.mem = &mem;
+	FUZZ_CHECK(virtio_mmio_init(window, &device->v, &e) == 0);
+}
+
+/* As a machine ends, so that nothing is left. */
+static void end(void)
+{
+	virtio_mmio_close(window);
+	virtio_mmio_stop(window);
+	device->v.active = false;
+	virtio_mmio_fini(window);
+	device->v.ops->free(&device->v);
+}
+
+static void ignore(struct virtio_mmio *w)
+{
+	FUZZ_CHECK(w == window && w->pause == MMIO_PAUSED);
+}
+
+static void save(struct virtio_state *ret)
+{
+	if (window->pause == MMIO_GOES)
+		virtio_mmio_pause(window, ignore);
+	if (window->pause == MMIO_PAUSES) {
+		t_device_finish(device);
+		t_device_rest(device);
+	}
+	FUZZ_CHECK(window->pause == MMIO_PAUSED);
+	virtio_mmio_save(window, ret);
+}
+
+static void check_same(const struct virtio_state *a, const struct virtio_state *b)
+{
+	FUZZ_CHECK(a->status == b->status && a->acked == b->acked && a->isr == (a->isr & b->isr));
+	FUZZ_CHECK(a->driver_features == b->driver_features && a->queue_sel == b->queue_sel);
+	FUZZ_CHECK(a->has_excess_features == b->has_excess_features);
+	FUZZ_CHECK(a->needs_reset == b->needs_reset && b->generation - a->generation < 2);
+	for (unsigned i = 0; i < T_DEVICE_QUEUES; i++) {
+		const struct virtq_state *q = &a->queue[i], *p = &b->queue[i];
+
+		FUZZ_CHECK(q->num == p->num && q->desc == p->desc && q->avail == p->avail);
+		FUZZ_CHECK(q->used == p->used && q->ready == p->ready && q->running == p->running);
+		FUZZ_CHECK(!q->running || (q->at.next_avail == p->at.next_avail &&
+						  q->at.next_used == p->at.next_used &&
+						  q->at.signalled == p->at.signalled &&
+						  q->at.has_signalled == p->at.has_signalled));
+	}
+}
+
+/* A decoder gives booleans that are some. */
+static void mend(bool *b)
+{
+	uint8_t byte;
+
+	memcpy(&byte, b, 1);
+	*b = byte & 1;
+}
+
+static void flip(struct virtio_state *s)
+{
+	unsigned n = 1 + script_byte(&script) % 3;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = script_byte(&script) | (unsigned)script_byte(&script) << 8;
+
+		((uint8_t *)s)[at % sizeof(*s)] ^= script_byte(&script);
+	}
+	mend(&s->has_excess_features);
+	mend(&s->needs_reset);
+	mend(&s->is_link_up);
+	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+		mend(&s->queue[i].ready);
+		mend(&s->queue[i].running);
+		mend(&s->queue[i].at.has_signalled);
+	}
+}
+
+static bool load(const struct virtio_state *s)
+{
+	struct virtio_state again;
+	struct err e = { 0 };
+	int rc = virtio_mmio_load(window, s, &e);
+
+	FUZZ_CHECK(rc == 0 || ((rc == -EBADMSG || rc == -EOPNOTSUPP) && e.code == rc));
+	if (rc < 0)
+		return false;
+	save(&again);
+	check_same(s, &again);
+	virtio_mmio_start(window, NULL);
+	FUZZ_CHECK(device->kicks[0] + device->kicks[1] == 0);
+	save(&again);
+	check_same(s, &again);
+	return true;
+}
+
+/* A device with a state that somebody made up, on a copy of the memory. */
+static void try_flipped(struct virtio_state *s, unsigned which)
+{
+	static uint8_t copy[MEM_LEN];
+	static const uint32_t zero;
+
+	memcpy(copy, memory, sizeof(copy));
+	flip(s);
+	make(which);
+	if (load(s)) {
+		virtio_mmio_resume(window);
+		for (unsigned i = 0; i < T_DEVICE_QUEUES; i++)
+			window->queue[i].watch.done(&window->queue[i].watch, 0);
+		t_device_finish(device);
+		waits = 0;
+		virtio_mmio_bus_ops.write(
+			window, VIRTIO_MMIO_STATUS, (const uint8_t *)&zero, sizeof(zero));
+		/* Where the machine ended instead, it was this one. */
+		FUZZ_CHECK(closed || (!device->v.active && device->v.acked == 0));
+		closed = false;
+		posted = NULL;
+	}
+	end();
+	memcpy(memory, copy, sizeof(memory));
+}
+
+static void do_state(uint8_t how)
+{
+	unsigned this = window == &windows[1];
+	struct virtio_state s;
+
+	if (closed)
+		return;
+	save(&s);
+	if (how & 1) {
+		try_flipped(&s, !this);
+		device = &devices[this];
+		window = &windows[this];
+	} else if (how & 2) {
+		end();
+		make(!this);
+		FUZZ_CHECK(load(&s));
+	}
+	virtio_mmio_resume(window);
+	learn_of_breaks();
+}
+
 static void step(void)
 {
+	uint8_t how;
 	uint32_t reg;
 
 	switch (script_byte(&script) % OPS) {
@@ -476,40 +632,31 @@ static void step(void)
 	case OP_STATUS: do_status(); break;
 	case OP_CHAIN: do_chain(); break;
 	case OP_KICK: do_kick(); break;
-	case OP_FINISH: t_device_finish(&device); break;
+	case OP_FINISH: t_device_finish(device); break;
 	case OP_MODE:
-		device.holds = script_byte(&script) & 1;
-		device.late = script_byte(&script) & 1;
+		how = script_byte(&script);
+		if (how >= 0xc0) {
+			do_state(how);
+			break;
+		}
+		device->holds = how & 1;
+		device->late = script_byte(&script) & 1;
 		break;
-	default: virtio_config_write(&device.v, script_byte(&script) % 60, "abcd", 4); break;
+	default: virtio_config_write(&device->v, script_byte(&script) % 60, "abcd", 4); break;
 	}
 	check_state();
 }
 
-/* As a machine ends, so that nothing is left. */
-static void end(void)
-{
-	virtio_mmio_close(&window);
-	virtio_mmio_stop(&window);
-	device.v.active = false;
-	virtio_mmio_fini(&window);
-	device.v.ops->free(&device.v);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct err e = { 0 };
-
 	log_init(LOG_ERROR, STDERR_FILENO);
 	memset(memory, 0, sizeof(memory));
 	m = (struct model){ 0 };
 	posted = NULL;
 	closed = false;
 	script = (struct script){ data, size };
-	t_device_init(&device);
-	device.v.mem = &mem;
-	FUZZ_CHECK(virtio_mmio_init(&window, &device.v, &e) == 0);
-	virtio_mmio_start(&window, NULL);
+	make(0);
+	virtio_mmio_start(window, NULL);
 	for (unsigned n = 0; script.left > 0 && n < OPERATIONS_MAX; n++)
 		step();
 	end();

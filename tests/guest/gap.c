@@ -1,7 +1,8 @@
 /*
- * Says "ready" and looks at its time-stamp counter until that jumps, as it does when the machine was saved and restored a
- * while later; then it gives its time mark and powers off, or with "stay=1" says "restored" and gives back what arrives
- * on the serial port.  "dirty=N" first writes to N pages.
+ * Says "ready" and looks at its time-stamp counter until that jumps, as it does when the machine
+ * was saved and restored a while later; then it gives its time mark and powers off, or with
+ * "stay=1" says "restored" and gives back what arrives on the serial port.  "dirty=N" first writes
+ * to N pages.
  */
 #include "guest.h"
 

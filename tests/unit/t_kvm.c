@@ -245,16 +245,37 @@ static int copy_irqchip(struct kvm_irqchip *chip, bool set)
 	return 0;
 }
 
+/* A new one, or other flags for one that there is. */
+static int set_slot(const struct kvm_userspace_memory_region *slot)
+{
+	INVARIANT(slot->slot <= t_kvm.nslots && slot->slot < ARRAY_SIZE(t_kvm.slot));
+	t_kvm.slot[slot->slot] = *slot;
+	t_kvm.nslots = MAX(t_kvm.nslots, slot->slot + 1);
+	return 0;
+}
+
+/* As KVM does it: the log of a slot without one is no question. */
+static int take_log(const struct kvm_dirty_log *log)
+{
+	const struct kvm_userspace_memory_region *slot = &t_kvm.slot[log->slot];
+	uint64_t words = align_up(slot->memory_size / 4096, 64) / 64;
+
+	if (log->slot >= t_kvm.nslots || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES))
+		return -ENOENT;
+	memset(log->dirty_bitmap, 0, words * sizeof(uint64_t));
+	if (t_kvm.take_log)
+		t_kvm.take_log(log->slot, log->dirty_bitmap);
+	return 0;
+}
+
 static int on_vm(unsigned long request, void *arg)
 {
 	switch (request) {
 	case KVM_CHECK_EXTENSION: return capability((unsigned)(uintptr_t)arg);
 	case KVM_ENABLE_CAP: memcpy(&t_kvm.enabled, arg, sizeof(t_kvm.enabled)); return 0;
 	case KVM_SET_TSS_ADDR: t_kvm.tss = (unsigned long)(uintptr_t)arg; return 0;
-	case KVM_SET_USER_MEMORY_REGION:
-		INVARIANT(t_kvm.nslots < ARRAY_SIZE(t_kvm.slot));
-		memcpy(&t_kvm.slot[t_kvm.nslots++], arg, sizeof(t_kvm.slot[0]));
-		return 0;
+	case KVM_SET_USER_MEMORY_REGION: return set_slot(arg);
+	case KVM_GET_DIRTY_LOG: return take_log(arg);
 	case KVM_CREATE_IRQCHIP: return 0;
 	case KVM_CREATE_PIT2: memcpy(&t_kvm.pit, arg, sizeof(t_kvm.pit)); return 0;
 	case KVM_GET_IRQCHIP: return copy_irqchip(arg, false);

@@ -58,6 +58,9 @@ struct t_kvm {
 	int xsave_size; /* KVM_CAP_XSAVE2 */
 	bool has_tsc_control;
 	int cpuid_entries; /* in the supported table; negative: more than fit */
+	/* Sets the bits of the pages that the guest wrote to since the last call, in a log that
+	 * was asked for; NULL: none. */
+	void (*take_log)(unsigned slot, uint64_t *bits);
 	/* called for KVM_RUN, returns 0 or -errno; NULL: waits until it is kicked */
 	int (*on_run)(struct t_vcpu *v);
 	/*

@@ -146,3 +146,9 @@ bool t_ram_small_tmpfs(char *dir, size_t size, const char *bytes)
 	(void)rmdir(dir);
 	return false;
 }
+
+void t_ram_end_tmpfs(const char *dir)
+{
+	t_int(umount2(dir, MNT_DETACH), 0);
+	t_int(rmdir(dir), 0);
+}

@@ -37,5 +37,6 @@ int t_ram_file_of(uint64_t pages, uint64_t first, uint64_t count, unsigned seed)
 
 /* A tmpfs of so many bytes in a mount namespace of this test's own; false: only root may. */
 bool t_ram_small_tmpfs(char *dir, size_t size, const char *bytes);
+void t_ram_end_tmpfs(const char *dir);
 
 #endif

@@ -151,6 +151,7 @@ static void diff_fill(uint64_t *r, struct snapshot *s, unsigned runs)
 	s->kind = SNAPSHOT_DIFF;
 	noise(r, s->base_id, sizeof(s->base_id));
 	(void)snprintf(s->base_path, sizeof(s->base_path), "/snapshots/base/state");
+	(void)snprintf(s->base_memory_path, sizeof(s->base_memory_path), "/snapshots/base/memory");
 	s->run = calloc(runs, sizeof(*s->run));
 	if (!s->run)
 		abort();

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "base/err.h"
 
@@ -129,4 +130,24 @@ Test(job, that_does_not_run_may_be_abandoned)
 
 	job_abandon(&w.job);
 	t_uint(w.done, 0);
+}
+
+/* Its memory may go, although the loop turns again: a sanitizer would tell. */
+Test(job, forgotten_one_leaves_nothing_in_the_loop)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct work *w = malloc(sizeof(*w));
+		struct err e = { 0 };
+
+		*w = make(l);
+		t_int(job_start(l, &w->job, &e), 0);
+		job_forget(&w->job);
+		t_false(job_is_running(&w->job));
+		t_uint(w->done, 0);
+		job_forget(&w->job);
+		memset(w, 0xff, sizeof(*w));
+		free(w);
+		t_settle(l);
+	}
 }

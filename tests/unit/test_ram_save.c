@@ -451,6 +451,7 @@ Test(ram_save, full_filesystem_is_enospc)
 		(void)unlink(path);
 		guest_mem_fini(&m);
 	}
+	t_ram_end_tmpfs(dir);
 }
 
 Test(ram_save, file_that_cannot_be_written_is_an_error)

@@ -197,9 +197,9 @@ Test(uffd, pages_are_brought_to_the_process_and_to_the_kernel)
 	t_int(write(pipes[1], (uint64_t *)m.map + 512 * 100, 8), 8);
 	t_int(read(pipes[0], &word, 8), 8);
 	t_hex(word, (uintptr_t)m.map / MEM_PAGE_SIZE + 100);
-	t_uint(h.served, 2);
 	atomic_store(&h.stops, true);
 	(void)pthread_join(h.thread, NULL);
+	t_uint(h.served, 2);
 	uffd_close(&u);
 	t_int(u.fd, -1);
 	leave(&h);
