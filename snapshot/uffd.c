@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -135,7 +136,10 @@ int uffd_serve(struct uffd *u, const struct guest_mem *m, const char *path, stru
 	if (rc < 0)
 		return err_sys(e, rc, "see what became of the handler",
 			"cannot hand guest memory over at '%s'", path);
-	*u = (struct uffd){ .fd = fd_take(&fd), .socket = fd_take(&socket) };
+	*u = (struct uffd){ .fd = fd_take(&fd),
+		.socket = fd_take(&socket),
+		.from = m->map,
+		.len = m->map_len };
 	return 0;
 }
 
@@ -198,6 +202,14 @@ int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e
 	return 0;
 }
 
+/* The handler has the descriptor as well, so that closing ours lets nobody go. */
+static void let_go(const struct uffd *u)
+{
+	struct uffdio_range range = { .start = (uintptr_t)u->from, .len = u->len };
+
+	(void)ioctl(u->fd, UFFDIO_UNREGISTER, &range);
+}
+
 void uffd_close(struct uffd *u)
 {
 	if (u->has_watcher) {
@@ -207,7 +219,9 @@ void uffd_close(struct uffd *u)
 	}
 	if (u->socket >= 0)
 		(void)close(u->socket);
-	if (u->fd >= 0)
+	if (u->fd >= 0) {
+		let_go(u);
 		(void)close(u->fd);
+	}
 	*u = (struct uffd){ .fd = -1, .socket = -1 };
 }

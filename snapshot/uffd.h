@@ -27,6 +27,8 @@ struct uffd {
 	int fd;     /* -1: none */
 	int socket; /* to the handler; -1: none */
 	/* private */
+	const void *from; /* what is registered */
+	size_t len;
 	bool has_watcher;
 	pthread_t watcher;
 	int stop_fd; /* eventfd that ends the watcher */
@@ -50,7 +52,8 @@ MUST_CHECK int uffd_serve(
  */
 MUST_CHECK int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e);
 
-/* Accepts a zeroed u with fd and socket -1.  When no vCPU runs any more. */
+/* Accepts a zeroed u with fd and socket -1.  Who waits for a page, and whoever touches one that was
+ * not brought, finds zeroes from now on: for a machine that goes on no more. */
 void uffd_close(struct uffd *u);
 
 #endif

@@ -10,18 +10,23 @@ snapper() {
 
 test_case any-kvm 'snapshot: 20 generations in a row, and not a byte of the console is another' snapper generations 1 20
 test_case any-kvm 'snapshot: 20 generations in a row with 4 vCPUs' snapper generations 4 20
-test_case any-kvm 'snapshot: saved live while memory is written, restored from the moment it was' snapper clones_of_live 1 6
+test_case any-kvm 'snapshot: saved live while memory is written, restored from the moment it was' snapper clones_of_live 1 5
 test_case any-kvm 'snapshot: the same with 4 vCPUs' snapper clones_of_live 4 3
 for live in 0 1; do
 	how=$([ $live = 0 ] && echo paused || echo live)
-	test_case any-kvm "snapshot: ten differences in a row, tracked, $how; each is restored" \
+	test_case any-kvm "snapshot: ten differences in a row, tracked, $how, and restored" \
 		snapper differences_tracked 2 $live 10
-	test_case any-kvm "snapshot: ten differences in a row, not tracked, $how; each is restored" \
+	test_case any-kvm "snapshot: ten differences in a row, not tracked, $how, and restored" \
 		snapper differences_untracked 1 $live 10
 	test_case any-kvm "snapshot: killed amid a save ($how) there is the old one or the new one" \
-		snapper killed_amid_save $live 6
+		snapper killed_amid_save $live 4
 done
 test_case any-kvm 'snapshot: a hundred clones at once' snapper crowd_of_clones 100
+
+# --- the verbs, and memory that another process brings ---
+
+test_case any-kvm 'snapshot: mvm snapshot, restore, inspect, and a chain merged' snapper verbs 4
+test_case any-kvm 'snapshot: a machine never goes on without its handler, nor waits for it for ever' snapper handlers 2
 
 # --- what is refused ---
 
@@ -45,7 +50,7 @@ test_case 'any-kvm root' 'snapshot: a tap that is in use is refused, and another
 
 # --- Linux, kept busy by tests/guest/toil.c ---
 
-RESTORES=${MVM_TEST_RESTORES:-5}
+RESTORES=${MVM_TEST_RESTORES:-3}
 
 # linux_snapper SCENARIO ARGUMENT... <SCRIPT: in the namespace, where tap0 and tap1 are ports of a bridge with 10.0.1.1.  The guest
 # does what the script says, then what is typed, up to "end".
@@ -59,7 +64,7 @@ linux_snapper() {
 		in_net ip link set $tap master br0 up
 	done
 	{
-		echo "set +e"
+		echo "set +e; dmesg -n 6"
 		cat
 		cat <<'JOB'
 echo ready
