@@ -159,7 +159,6 @@ static int bind_drive(struct instance *in, const struct snapshot_drive *d,
 
 	if (rc < 0)
 		return rc;
-	/* The instance opens what it is told at once. */
 	INVARIANT(instance_drive(in, d->id)->opened);
 	rc = disk_identify(instance_drive(in, d->id)->opened, &now);
 	if (rc < 0)
@@ -249,8 +248,11 @@ static int bind_machine(
 int rebind(struct instance *in, const struct snapshot *s, const struct load_options *o,
 	const char *state_path, struct err *e)
 {
-	int rc = bind_machine(in, s, o, e);
+	int rc;
 
+	/* Each disk is looked at before anything is built, whoever's instance it is. */
+	in->cfg.opens_late = false;
+	rc = bind_machine(in, s, o, e);
 	for (unsigned i = 0; i < s->ndrives && rc == 0; i++)
 		rc = bind_drive(in, &s->drive[i], o, state_path, e);
 	for (unsigned i = 0; i < s->nnics && rc == 0; i++)

@@ -109,6 +109,26 @@ Test(rebind, disks_that_are_as_they_were_come_back)
 	T_NO_LEAKS();
 }
 
+/* As that of a machine in the foreground, which otherwise opens its files beside other work. */
+Test(rebind, an_instance_that_opens_late_has_its_disks_looked_at)
+{
+	T_EACH_BACKEND(l)
+	{
+		struct t_saved t;
+
+		save_one(l, false);
+		t_saved_make(&t, l);
+		t.in->cfg.opens_late = true;
+		cr_assert(eq(int, t_saved_load(&t, "a", NULL), 0), "%s", t.e.text);
+		t_saved_end(&t);
+		write_to(path[0]);
+		t_saved_make(&t, l);
+		t.in->cfg.opens_late = true;
+		t_int(t_saved_load(&t, "a", NULL), -ESTALE);
+		t_saved_end(&t);
+	}
+}
+
 Test(rebind, a_disk_that_was_written_to_is_refused_unless_that_is_accepted)
 {
 	T_EACH_BACKEND(l)

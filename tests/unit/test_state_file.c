@@ -419,7 +419,7 @@ Test(state_file, a_state_is_decoded_in_microseconds)
 	(void)clock_gettime(CLOCK_MONOTONIC, &to);
 	us = ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) / 1e3 /
 	     TIMES;
-	cr_log_warn("decoded %zu bytes in %.1f us", len, us);
+	cr_log_info("decoded %zu bytes in %.1f us", len, us);
 	t_true(us < 5000);
 	free(data);
 }
