@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +36,14 @@ struct filling {
  */
 static void on_handler_gone(void *ctx)
 {
-	(void)ctx;
-	log_error("the handler of this machine's memory has gone away: the machine ends at once, "
-		  "because the guest would go on with pages that are lost");
+	const struct loader *l = ctx;
+
+	if (atomic_load(&l->is_leaving))
+		log_error("the handler of this machine's memory does not bring pages that are "
+			  "waited for: the process ends without them");
+	else
+		log_error("the handler of this machine's memory has gone away: the machine ends "
+			  "at once, because the guest would go on with pages that are lost");
 	(void)kill(getpid(), SIGKILL);
 }
 
@@ -50,19 +56,19 @@ static int fill_memory(void *ctx, struct guest_mem *m, struct err *e)
 	if (f->o->backend == LOAD_BACKEND_FILE)
 		return ram_load(m, layer, chain_layers(f->chain, layer), e);
 	rc = uffd_serve(&f->l->uffd, m, f->o->uffd_path, e);
-	return rc == 0 ? uffd_watch(&f->l->uffd, on_handler_gone, NULL, e) : rc;
+	return rc == 0 ? uffd_watch(&f->l->uffd, on_handler_gone, f->l, e) : rc;
 }
 
 /* vCPUs are told to leave the guest; one that waits for a page that does not come would never hear
- * of it.  A page that was not brought reads as zeroes from here on: no save may take it for the
- * guest's. */
+ * of it. */
 static void release(void *ctx)
 {
 	struct loader *l = ctx;
 
+	atomic_store(&l->is_leaving, true);
 	if (l->saver)
 		saver_cancel(l->saver);
-	uffd_close(&l->uffd);
+	uffd_hurry(&l->uffd);
 }
 
 /* --- the steps --- */

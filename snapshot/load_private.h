@@ -4,6 +4,7 @@
 #define MVM_SNAPSHOT_LOAD_PRIVATE_H
 
 #include <limits.h>
+#include <stdatomic.h>
 
 #include "base/err.h"
 #include "core/job.h"
@@ -20,6 +21,7 @@ struct loader {
 	struct instance *in;
 	struct saver *saver; /* may be NULL */
 	struct uffd uffd;
+	atomic_bool is_leaving; /* read by the watcher of uffd */
 	/* the working set */
 	uint8_t id[SNAPSHOT_ID_LEN];
 	char path[PATH_MAX];

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -136,10 +136,7 @@ int uffd_serve(struct uffd *u, const struct guest_mem *m, const char *path, stru
 	if (rc < 0)
 		return err_sys(e, rc, "see what became of the handler",
 			"cannot hand guest memory over at '%s'", path);
-	*u = (struct uffd){ .fd = fd_take(&fd),
-		.socket = fd_take(&socket),
-		.from = m->map,
-		.len = m->map_len };
+	*u = (struct uffd){ .fd = fd_take(&fd), .socket = fd_take(&socket) };
 	return 0;
 }
 
@@ -156,9 +153,31 @@ static bool is_still_there(int socket)
 	return n > 0;
 }
 
+/* What the watcher is told; a STOP is more than any number of HURRYs. */
+enum { HURRY = 1, STOP = 1 << 20 };
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* For poll(): until the deadline, 0 for none. */
+static int ms_until(uint64_t deadline)
+{
+	uint64_t now = now_ms();
+
+	if (deadline == 0)
+		return -1;
+	return now < deadline ? (int)(deadline - now) : 0;
+}
+
 static void *watcher_main(void *arg)
 {
 	struct uffd *u = arg;
+	uint64_t deadline = 0;
 
 	for (;;) {
 		struct pollfd p[] = {
@@ -166,14 +185,24 @@ static void *watcher_main(void *arg)
 			{ .fd = u->stop_fd, .events = POLLIN },
 		};
 
-		if (poll(p, ARRAY_SIZE(p), -1) < 0) {
+		int n = poll(p, ARRAY_SIZE(p), ms_until(deadline));
+
+		if (n == 0)
+			break;
+		if (n < 0) {
 			if (errno == EINTR || errno == ENOMEM)
 				continue;
 			/* Nobody would hear of the handler's end any more. */
 			break;
 		}
-		if (p[1].revents)
-			return NULL;
+		if (p[1].revents) {
+			eventfd_t said = STOP;
+
+			(void)eventfd_read(u->stop_fd, &said);
+			if (said >= STOP)
+				return NULL;
+			deadline = deadline ? deadline : now_ms() + UFFD_HURRY_MS;
+		}
 		if (p[0].revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
 			break;
 		if (p[0].revents && !is_still_there(u->socket))
@@ -202,26 +231,22 @@ int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e
 	return 0;
 }
 
-/* The handler has the descriptor as well, so that closing ours lets nobody go. */
-static void let_go(const struct uffd *u)
+void uffd_hurry(struct uffd *u)
 {
-	struct uffdio_range range = { .start = (uintptr_t)u->from, .len = u->len };
-
-	(void)ioctl(u->fd, UFFDIO_UNREGISTER, &range);
+	if (u->has_watcher)
+		(void)eventfd_write(u->stop_fd, HURRY);
 }
 
 void uffd_close(struct uffd *u)
 {
 	if (u->has_watcher) {
-		(void)eventfd_write(u->stop_fd, 1);
+		(void)eventfd_write(u->stop_fd, STOP);
 		(void)pthread_join(u->watcher, NULL);
 		(void)close(u->stop_fd);
 	}
 	if (u->socket >= 0)
 		(void)close(u->socket);
-	if (u->fd >= 0) {
-		let_go(u);
+	if (u->fd >= 0)
 		(void)close(u->fd);
-	}
 	*u = (struct uffd){ .fd = -1, .socket = -1 };
 }

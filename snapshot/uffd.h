@@ -27,8 +27,6 @@ struct uffd {
 	int fd;     /* -1: none */
 	int socket; /* to the handler; -1: none */
 	/* private */
-	const void *from; /* what is registered */
-	size_t len;
 	bool has_watcher;
 	pthread_t watcher;
 	int stop_fd; /* eventfd that ends the watcher */
@@ -52,8 +50,16 @@ MUST_CHECK int uffd_serve(
  */
 MUST_CHECK int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e);
 
-/* Accepts a zeroed u with fd and socket -1.  Who waits for a page, and whoever touches one that was
- * not brought, finds zeroes from now on: for a machine that goes on no more. */
+/*
+ * The machine is being left.  vCPUs, and I/O that is in flight, may wait for pages, and the handler
+ * has UFFD_HURRY_MS for these; then gone is called as if it had gone away.  There is no way to let
+ * them go that would not give zeroes to a disk.
+ */
+enum { UFFD_HURRY_MS = 5000 };
+
+void uffd_hurry(struct uffd *u);
+
+/* Accepts a zeroed u with fd and socket -1.  When no vCPU runs any more. */
 void uffd_close(struct uffd *u);
 
 #endif

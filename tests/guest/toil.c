@@ -57,7 +57,7 @@ static struct shared {
 	_Atomic uint64_t cpu[CPUS_MAX], disk, timer, net;
 	_Atomic uint64_t latest_ns; /* that any CPU has seen */
 	atomic_bool is_wrong;
-} *shared;
+} * shared;
 
 static volatile sig_atomic_t is_over;
 
@@ -310,8 +310,8 @@ static int work(int argc, char **argv)
 static int tear(size_t mib)
 {
 	size_t pages = (mib << 20) / PAGE;
-	volatile uint64_t *at = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	volatile uint64_t *at =
+		mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (at == MAP_FAILED)
 		wrong("tear: no memory");
@@ -342,8 +342,8 @@ static int say_clocks(void)
 		(unsigned long long)clock_ns(CLOCK_MONOTONIC));
 	/* FD_TO_CLOCKID, which no header has for programs. */
 	if (fd >= 0)
-		(void)printf(" %llu",
-			(unsigned long long)clock_ns((clockid_t)(~(unsigned)fd << 3 | 3)));
+		(void)printf(
+			" %llu", (unsigned long long)clock_ns((clockid_t)(~(unsigned)fd << 3 | 3)));
 	(void)printf("\n");
 	return 0;
 }
@@ -368,8 +368,8 @@ int main(int argc, char **argv)
 
 	(void)sigaction(SIGTERM, &term, NULL);
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		0);
+	shared = mmap(
+		NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		return 1;
 	if (strcmp(verb, "work") == 0)

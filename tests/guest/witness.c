@@ -21,7 +21,7 @@ enum {
 	VECTOR_TIMER = 0x40,
 	PIT_DATA = 0x40,
 	PIT_MODE = 0x43,
-	PIT_DIVISOR = 11932, /* some 10 ms */
+	PIT_DIVISOR = 11932,    /* some 10 ms */
 	TIMER_COUNT = 10000000, /* the same for KVM's, which counts nanoseconds */
 	LAPIC_LVT_TIMER = 0x320,
 	LAPIC_LVT_LINT0 = 0x350,
@@ -104,8 +104,8 @@ static void set_up_ticks(void)
 	outb(PIT_DATA, PIT_DIVISOR & 0xff);
 	outb(PIT_DATA, PIT_DIVISOR >> 8);
 	*lapic(LAPIC_SVR) |= 0x100;
-	*lapic(LAPIC_LVT_LINT0) = 0x700;                 /* the 8259s */
-	*lapic(LAPIC_TIMER_DIVIDE) = 0xb;                /* by one */
+	*lapic(LAPIC_LVT_LINT0) = 0x700;                  /* the 8259s */
+	*lapic(LAPIC_TIMER_DIVIDE) = 0xb;                 /* by one */
 	*lapic(LAPIC_LVT_TIMER) = 0x20000 | VECTOR_TIMER; /* periodic */
 	*lapic(LAPIC_TIMER_INIT) = TIMER_COUNT;
 }
