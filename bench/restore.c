@@ -79,16 +79,17 @@ static void call(const char *const argv[], char *text, size_t len)
 /* --- what is restored --- */
 
 static void start_guest(const struct setting *s, const struct size *size, const struct place *at,
-	bool tracks, struct process *ret)
+	bool stays, struct process *ret)
 {
 	char cmdline[64];
 	const char *const argv[] = { s->mvm, "run", "--kernel", s->guest, "--mem", size->mem,
-		"--cmdline", cmdline, "--api-sock", at->socket, tracks ? "--track-dirty" : NULL,
+		"--cmdline", cmdline, "--api-sock", at->socket, stays ? "--track-dirty" : NULL,
 		NULL };
 	uint64_t when;
 	int rc;
 
-	(void)snprintf(cmdline, sizeof(cmdline), "dirty=%u", size->dirty_mib << 8);
+	/* One that stays sees the gap of a long save, too. */
+	(void)snprintf(cmdline, sizeof(cmdline), "dirty=%u stay=%d", size->dirty_mib << 8, stays);
 	rc = process_start(argv, NULL, ret);
 	if (rc == 0)
 		rc = process_wait_for(ret, "ready", START_MS, &when);

@@ -240,10 +240,10 @@ int save_create_files(struct save_work *w, struct err *e)
 
 	if (rc == 0)
 		rc = check_is_no_disk(w, w->memory_path, e);
-	if (rc == 0)
-		rc = save_check_base(w, e);
-	if (rc == 0)
-		rc = commit_create(&w->commit, w->memory_path, &w->memory_fd, e);
+	if (rc < 0)
+		return rc;
+	save_check_base(w);
+	rc = commit_create(&w->commit, w->memory_path, &w->memory_fd, e);
 	return rc == 0 ? create_disks(w, e) : rc;
 }
 
@@ -300,6 +300,8 @@ static void work_paused(struct job *j)
 	struct save_work *w = container_of(j, struct save_work, job);
 
 	w->rc = save_create_files(w, &w->e);
+	if (w->rc == 0)
+		w->rc = save_choose(w->saver, &w->e);
 	if (w->rc == 0)
 		w->rc = save_copy_disks(w, &w->e);
 	if (w->rc == 0)
@@ -380,9 +382,11 @@ static int prepare(struct saver *s, const struct save_options *o, struct err *e)
 		rc = make_id(w->snapshot->id, e);
 	if (rc == 0)
 		rc = commit_init(&w->commit, w->snapshot->id, w->state_path, e);
-	if (rc == 0)
-		list_disks(s);
-	return rc;
+	if (rc < 0)
+		return rc;
+	save_choose_base(s);
+	list_disks(s);
+	return 0;
 }
 
 static int begin_paused(struct saver *s, struct err *e)
@@ -391,8 +395,6 @@ static int begin_paused(struct saver *s, struct err *e)
 
 	if (rc == 0 && save_is_tracked(s))
 		rc = save_take_dirty(s, NULL, true, e);
-	if (rc == 0)
-		rc = save_choose(s, e);
 	return rc == 0 ? save_start_job(s, work_paused, done_paused, e) : rc;
 }
 

@@ -73,26 +73,30 @@ static void use_base(struct save_work *w, const struct save_base *b)
 }
 
 /*
- * What goes into the memory file, into w->bits.  A difference is one to the last snapshot where
- * writes are tracked; without that, to the one that memory is mapped from; and where there is
- * neither, all that was touched, which is a full one.
+ * What the memory file is to have.  A difference is one to the last snapshot where writes are
+ * tracked; without that, to the one that memory is mapped from; and where there is neither, all
+ * that was touched, which is a full one.
  */
+void save_choose_base(struct saver *s)
+{
+	const struct save_base *b = save_is_tracked(s) ? &s->last : &s->origin;
+
+	s->work->snapshot->kind = SNAPSHOT_FULL;
+	if (s->work->kind == SNAPSHOT_DIFF && b->is_known)
+		use_base(s->work, b);
+}
+
+/* Into w->bits; the machine stands still. */
 int save_choose(struct saver *s, struct err *e)
 {
 	struct save_work *w = s->work;
-	bool is_diff = w->kind == SNAPSHOT_DIFF;
 
-	w->snapshot->kind = SNAPSHOT_FULL;
-	if (is_diff && save_is_tracked(s) && s->last.is_known) {
-		use_base(w, &s->last);
-		memcpy(w->bits, s->dirty, save_words(s) * sizeof(*w->bits));
-		return 0;
-	}
-	if (is_diff && !save_is_tracked(s) && s->origin.is_known) {
-		use_base(w, &s->origin);
+	if (w->snapshot->kind == SNAPSHOT_FULL)
+		return find_used(s, w->bits, e);
+	if (!save_is_tracked(s))
 		return ram_find_touched(&s->in->vm->mem, true, w->bits, e);
-	}
-	return find_used(s, w->bits, e);
+	memcpy(w->bits, s->dirty, save_words(s) * sizeof(*w->bits));
+	return 0;
 }
 
 /* --- is the base still there --- */
@@ -143,17 +147,16 @@ static int check_chain(const struct save_work *w, struct err *e)
 	return 0;
 }
 
-/* On the job's thread, because files are read.  What the guest writes meanwhile is in the log. */
-int save_check_base(struct save_work *w, struct err *e)
+/* On the job's thread, because files are read. */
+void save_check_base(struct save_work *w)
 {
 	struct err why = { 0 };
 
 	if (w->snapshot->kind != SNAPSHOT_DIFF || check_chain(w, &why) == 0)
-		return 0;
+		return;
 	log_warning("the snapshot is a full one, because a difference could not be loaded: %s",
 		why.text);
 	w->snapshot->kind = SNAPSHOT_FULL;
 	memset(w->snapshot->base_id, 0, sizeof(w->snapshot->base_id));
 	w->snapshot->base_path[0] = w->snapshot->base_memory_path[0] = '\0';
-	return find_used(w->saver, w->bits, e);
 }

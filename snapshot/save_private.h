@@ -69,9 +69,11 @@ bool save_is_tracked(const struct saver *s);
 
 MUST_CHECK int save_take_dirty(
 	struct saver *s, uint64_t *bits, bool are_devices_at_rest, struct err *e);
+/* In this order: whether it is a difference; whether a load would find what is below it, or it is a
+ * full one after all; its pages. */
+void save_choose_base(struct saver *s);
+void save_check_base(struct save_work *w);
 MUST_CHECK int save_choose(struct saver *s, struct err *e);
-/* Makes a full snapshot of a difference whose base could not be found by a load. */
-MUST_CHECK int save_check_base(struct save_work *w, struct err *e);
 MUST_CHECK int save_collect(struct saver *s, struct err *e);
 MUST_CHECK int save_start_job(
 	struct saver *s, void (*work)(struct job *), void (*done)(struct job *), struct err *e);

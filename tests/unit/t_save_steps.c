@@ -5,7 +5,20 @@
 #include <liburing.h>
 #include <unistd.h>
 
+#include "snapshot/ram_protect.h"
+
 struct t_save_steps t_steps;
+
+int __real_ram_protect_begin(
+	const struct guest_mem *m, const uint64_t *bits, struct ram_protect **ret, struct err *e);
+int __wrap_ram_protect_begin(
+	const struct guest_mem *m, const uint64_t *bits, struct ram_protect **ret, struct err *e);
+
+int __wrap_ram_protect_begin(
+	const struct guest_mem *m, const uint64_t *bits, struct ram_protect **ret, struct err *e)
+{
+	return t_steps.refuses_protection ? -EOPNOTSUPP : __real_ram_protect_begin(m, bits, ret, e);
+}
 
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);

@@ -37,6 +37,7 @@ static void write_and_take(unsigned slot, uint64_t *bits)
 
 static void begin_live(struct t_saved *t, unsigned many)
 {
+	t_steps.refuses_protection = true;
 	take_kept = t_kvm.take_log;
 	t_kvm.take_log = write_and_take;
 	live.t = t;
@@ -190,6 +191,7 @@ Test(save_live, the_machine_ends_in_a_round_of_a_live_save)
 		struct t_saved t;
 
 		t_saved_started(&t, l, true);
+		t_steps.refuses_protection = true;
 		atomic_store(&t_steps.holds_begin, true);
 		t_int(t_saved_begin(&t, "a", SNAPSHOT_FULL, true, NULL), 0);
 		T_SAVED_UNTIL(&t, t_steps.held > 0);
@@ -234,5 +236,38 @@ Test(save_live, the_machine_ends_at_any_moment_of_a_live_save)
 		}
 	}
 	t_uint(t_count_fds(), fds);
+	T_NO_LEAKS();
+}
+
+/* Where the guest's writes wait for the copy: the snapshot is the machine at the only stop. */
+Test(save_live, by_write_protection_where_that_can_be_had)
+{
+	T_EACH_BACKEND(l)
+	{
+		for (unsigned tracked = 0; tracked < 2; tracked++) {
+			struct t_saved t;
+
+			t_saved_started(&t, l, tracked);
+			t_saved_write(&t, 3000, 3);
+			t_saved_saved(&t, "a", SNAPSHOT_FULL);
+			t_saved_expect(&t, "a");
+			t_saved_write(&t, 3001, 4);
+			t_saved_saved(&t, "b", SNAPSHOT_DIFF);
+			t_saved_expect(&t, "b");
+			t_int(t_saved_kind("b"), tracked ? SNAPSHOT_DIFF : SNAPSHOT_FULL);
+			/* Onto its own base, and with that gone, it is a full one. */
+			t_saved_write(&t, 3002, 5);
+			t_saved_saved(&t, "a", SNAPSHOT_DIFF);
+			t_int(t_saved_kind("a"), SNAPSHOT_FULL);
+			t_saved_expect(&t, "a");
+			t_int(unlink(t_saved_path("a")), 0);
+			t_saved_write(&t, 3003, 6);
+			t_saved_saved(&t, "b", SNAPSHOT_DIFF);
+			t_int(t_saved_kind("b"), SNAPSHOT_FULL);
+			t_saved_expect(&t, "b");
+			t_int(t.in->state, INSTANCE_RUNNING);
+			t_saved_end(&t);
+		}
+	}
 	T_NO_LEAKS();
 }
