@@ -35,7 +35,7 @@ static void prefetch(struct loader *l)
 {
 	uint64_t began = now_us();
 
-	l->rc = working_set_prefetch(&l->set, memory(l), l->memory_fd, &l->e);
+	l->rc = working_set_prefetch(&l->set, memory(l), l->memory_fd, &l->is_leaving, &l->e);
 	l->counters.prefetch_us = now_us() - began;
 }
 
@@ -95,6 +95,8 @@ static void worked(struct job *j)
 {
 	struct loader *l = container_of(j, struct loader, job);
 
+	if (l->rc == -ECANCELED)
+		return;
 	if (l->rc < 0)
 		log_warning("working set: %s", l->e.text);
 	else if (l->step == STEP_PREFETCH)

@@ -21,7 +21,7 @@ struct loader {
 	struct instance *in;
 	struct saver *saver; /* may be NULL */
 	struct uffd uffd;
-	atomic_bool is_leaving; /* read by the watcher of uffd */
+	atomic_bool is_leaving; /* read by the watcher of uffd and by the job */
 	/* the working set */
 	uint8_t id[SNAPSHOT_ID_LEN];
 	char path[PATH_MAX];
