@@ -32,9 +32,10 @@ struct loader {
 	enum loader_step step;
 	struct job job;
 	struct loop_op timer;
-	int rc; /* of the job */
+	int rc; /* of the job, as what follows */
 	struct err e;
-	struct loader_counters counters;
+	struct loader_counters found;
+	struct loader_counters counters; /* the loop's, who may be asked while the job runs */
 };
 
 /* Reads the working set of the snapshot at the end of the chain, if there is one and it is wanted.
