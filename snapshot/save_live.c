@@ -119,8 +119,9 @@ static void rest_copied(struct job *j)
 	struct err e = { 0 };
 	int rc;
 
-	end_log(s);
 	go_on(s);
+	/* Which may wait for an SRCU grace period: not while the guest stands still. */
+	end_log(s);
 	if (w->rc < 0) {
 		fail(s, w->rc, &w->e);
 		return;
@@ -167,7 +168,6 @@ static void stopped_for_state(void *ctx)
 		rc = save_start_job(s, work_round, rest_copied, &e);
 	if (rc == 0)
 		return;
-	end_log(s);
 	go_on(s);
 	fail(s, rc, &e);
 }
