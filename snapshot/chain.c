@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -40,6 +41,31 @@ static int find_state(const char *path, char ret[PATH_MAX], struct err *e)
 			    : err_set(e, -ENAMETOOLONG, "the path '%.64s...' is too long", path);
 }
 
+/* Reads the state file at path into l; its memory is opened later. */
+static int read_link(struct chain_link *l, const char *path, struct snapshot **ret, struct err *e)
+{
+	/* Where it is not there, that is said when it is read. */
+	if (stat(path, &l->before) < 0)
+		l->before = (struct stat){ 0 };
+	return state_read(path, ret, e);
+}
+
+/*
+ * A save to the same paths gives the state file its name first, and then the memory: as long as the
+ * one is what was read, the other belongs to it.  Not all file systems keep the mark by which
+ * commit_open() tells.
+ */
+static bool is_still_the_same(const struct chain_link *l)
+{
+	const struct stat *was = &l->before;
+	struct stat now;
+
+	return stat(l->state_path, &now) == 0 && now.st_dev == was->st_dev &&
+	       now.st_ino == was->st_ino && now.st_size == was->st_size &&
+	       now.st_mtim.tv_sec == was->st_mtim.tv_sec &&
+	       now.st_mtim.tv_nsec == was->st_mtim.tv_nsec;
+}
+
 static int open_memory(struct chain_link *l, const char *memory_path, struct err *e)
 {
 	bool fits = memory_path ? snprintf(l->memory_path, PATH_MAX, "%s", memory_path) < PATH_MAX
@@ -48,7 +74,10 @@ static int open_memory(struct chain_link *l, const char *memory_path, struct err
 	if (!fits)
 		return err_set(e, -ENAMETOOLONG, "the path of the memory file is too long");
 	l->memory_fd = commit_open(l->memory_path, l->snapshot->id, e);
-	return MIN(l->memory_fd, 0);
+	if (l->memory_fd < 0 || is_still_the_same(l))
+		return MIN(l->memory_fd, 0);
+	(void)close(fd_take(&l->memory_fd));
+	return err_set(e, -ESTALE, "'%s' was replaced while it was read: try again", l->state_path);
 }
 
 static const char *last_part(const char *path)
@@ -77,7 +106,7 @@ static int read_base(
 	const struct chain_link *above, const char *path, struct chain_link *ret, struct err *e)
 {
 	struct snapshot *s = NULL;
-	int rc = state_read(path, &s, e);
+	int rc = read_link(ret, path, &s, e);
 
 	if (rc == 0 && memcmp(s->id, above->snapshot->base_id, SNAPSHOT_ID_LEN) != 0)
 		rc = err_set(e, -ESTALE,
@@ -144,7 +173,7 @@ static int read_all(struct chain *c, const char *state_path, const char *memory_
 	int rc = find_state(state_path, l->state_path, e);
 
 	if (rc == 0)
-		rc = state_read(l->state_path, &l->snapshot, e);
+		rc = read_link(l, l->state_path, &l->snapshot, e);
 	if (rc < 0)
 		return rc;
 	c->n = 1;

@@ -5,6 +5,7 @@
 #define MVM_SNAPSHOT_CHAIN_H
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "snapshot/ram_load.h"
@@ -14,7 +15,8 @@ struct err;
 
 struct chain_link {
 	struct snapshot *snapshot;
-	int memory_fd;                                    /* -1: not opened */
+	int memory_fd;      /* -1: not opened */
+	struct stat before; /* the state file's, from before it was read */
 	char state_path[PATH_MAX], memory_path[PATH_MAX]; /* memory_path "": not opened */
 };
 

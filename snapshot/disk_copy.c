@@ -90,8 +90,10 @@ static off_t next_data(int fd, off_t at, off_t size, off_t *ret_end)
 		*ret_end = size;
 		return errno == ENXIO ? size : at;
 	}
+	begin = MAX(begin, at);
 	*ret_end = lseek(fd, begin, SEEK_HOLE);
-	if (*ret_end < 0)
+	/* Or a file system says nonsense, which must not keep us here for ever. */
+	if (*ret_end <= begin)
 		*ret_end = size;
 	return begin;
 }

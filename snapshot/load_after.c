@@ -35,8 +35,8 @@ static void prefetch(struct loader *l)
 {
 	uint64_t began = now_us();
 
-	l->rc = working_set_prefetch(&l->set, memory(l), l->memory_fd, &l->e);
-	l->counters.prefetch_us = now_us() - began;
+	l->rc = working_set_prefetch(&l->set, memory(l), l->memory_fd, &l->is_leaving, &l->e);
+	l->found.prefetch_us = now_us() - began;
 }
 
 static void score(struct loader *l)
@@ -44,8 +44,8 @@ static void score(struct loader *l)
 	struct working_set_score score = { 0 };
 
 	l->rc = working_set_score(&l->set, memory(l), &score, &l->e);
-	l->counters.prefetched_pages = score.brought;
-	l->counters.missed_pages = score.missed;
+	l->found.prefetched_pages = score.brought;
+	l->found.missed_pages = score.missed;
 }
 
 static void record(struct loader *l)
@@ -95,6 +95,9 @@ static void worked(struct job *j)
 {
 	struct loader *l = container_of(j, struct loader, job);
 
+	l->counters = l->found;
+	if (l->rc == -ECANCELED)
+		return;
 	if (l->rc < 0)
 		log_warning("working set: %s", l->e.text);
 	else if (l->step == STEP_PREFETCH)

@@ -21,7 +21,7 @@ struct loader {
 	struct instance *in;
 	struct saver *saver; /* may be NULL */
 	struct uffd uffd;
-	atomic_bool is_leaving; /* read by the watcher of uffd */
+	atomic_bool is_leaving; /* read by the watcher of uffd and by the job */
 	/* the working set */
 	uint8_t id[SNAPSHOT_ID_LEN];
 	char path[PATH_MAX];
@@ -32,9 +32,10 @@ struct loader {
 	enum loader_step step;
 	struct job job;
 	struct loop_op timer;
-	int rc; /* of the job */
+	int rc; /* of the job, as what follows */
 	struct err e;
-	struct loader_counters counters;
+	struct loader_counters found;
+	struct loader_counters counters; /* the loop's, who may be asked while the job runs */
 };
 
 /* Reads the working set of the snapshot at the end of the chain, if there is one and it is wanted.

@@ -153,7 +153,7 @@ static int copy_range(const struct merge *m, int from_fd, int fd, uint64_t from,
 {
 	while (from < to) {
 		off_t data = lseek(from_fd, (off_t)from, SEEK_DATA), hole;
-		uint64_t begin = data < 0 ? to : MIN((uint64_t)data, to), end;
+		uint64_t begin = data < 0 ? to : MIN(MAX((uint64_t)data, from), to), end;
 		int rc = 0;
 
 		if (data < 0 && errno != ENXIO)
@@ -165,7 +165,8 @@ static int copy_range(const struct merge *m, int from_fd, int fd, uint64_t from,
 		hole = lseek(from_fd, (off_t)begin, SEEK_HOLE);
 		if (hole < 0)
 			return -errno;
-		end = MIN((uint64_t)hole, to);
+		/* A file system that says nonsense must not keep us here for ever. */
+		end = (uint64_t)hole > begin ? MIN((uint64_t)hole, to) : to;
 		rc = copy_data(m, from_fd, fd, begin, end);
 		if (rc < 0)
 			return rc;

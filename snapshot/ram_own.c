@@ -9,7 +9,6 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "snapshot/pagemap.h"
-#include "snapshot/ram_save.h"
 
 enum {
 	PARTS_MAX = 16,       /* a kernel's segments and an initrd are fewer */
@@ -58,9 +57,9 @@ static int own_part(const struct guest_mem *m, uint64_t first, uint64_t count)
 	else if (m->pages == MEM_PAGES_4K)
 		(void)madvise(at, len, MADV_NOHUGEPAGE);
 	(void)madvise(at, len, MADV_DONTDUMP);
-	for (uint64_t off = 0; off < len; off += MEM_PAGE_SIZE)
-		if (!ram_page_is_zero(copy + off))
-			memcpy(at + off, copy + off, MEM_PAGE_SIZE);
+	/* Zero pages as well: one that is not there would be taken for one that the guest has not
+	 * changed, and the next difference would leave it to the file. */
+	memcpy(at, copy, len);
 	return 0;
 }
 

@@ -35,7 +35,8 @@ struct ram_protect;
  *
  * 0, or -errno with e filled and nothing protected: -EOPNOTSUPP where memory or kernel is not of a
  * kind that allows it (a restored machine's mapped file, huge pages of the pool, pages that a
- * handler brings, Linux before 5.19): there is the log of dirty pages then.
+ * handler brings, Linux before 5.19), -EPERM, -EACCES or -ENOSYS where this user or kernel has no
+ * userfaultfd: there is the log of dirty pages then.
  */
 MUST_CHECK int ram_protect_begin(
 	const struct guest_mem *m, const uint64_t *bits, struct ram_protect **ret, struct err *e);

@@ -335,6 +335,9 @@ static int copy_options(struct save_work *w, const struct save_options *o, struc
 	w->disks_dir = o->disks_dir ? strdup(o->disks_dir) : NULL;
 	if (!w->state_path || !w->memory_path || (o->disks_dir && !w->disks_dir))
 		return err_sys(e, -ENOMEM, NULL, "cannot save the machine");
+	/* It would be the root. */
+	if (w->disks_dir && w->disks_dir[0] == '\0')
+		return err_set(e, -EINVAL, "the folder for the disks has no name");
 	if (strcmp(w->state_path, w->memory_path) == 0)
 		return err_set(
 			e, -EINVAL, "state and memory cannot be one file ('%s')", w->state_path);

@@ -119,8 +119,9 @@ static void rest_copied(struct job *j)
 	struct err e = { 0 };
 	int rc;
 
-	end_log(s);
 	go_on(s);
+	/* Which may wait for an SRCU grace period: not while the guest stands still. */
+	end_log(s);
 	if (w->rc < 0) {
 		fail(s, w->rc, &w->e);
 		return;
@@ -167,7 +168,6 @@ static void stopped_for_state(void *ctx)
 		rc = save_start_job(s, work_round, rest_copied, &e);
 	if (rc == 0)
 		return;
-	end_log(s);
 	go_on(s);
 	fail(s, rc, &e);
 }
@@ -269,6 +269,12 @@ static void begin_protected(struct saver *s)
 		save_finish(s, rc, &e);
 }
 
+/* The kernel has no such thing, for this memory or for this user: most have no right to it. */
+static bool is_refused(int rc)
+{
+	return rc == -EOPNOTSUPP || rc == -EPERM || rc == -EACCES || rc == -ENOSYS;
+}
+
 static void stopped(void *ctx)
 {
 	struct saver *s = ctx;
@@ -282,7 +288,7 @@ static void stopped(void *ctx)
 		rc = ram_protect_begin(w->mem, w->bits, &w->protect, &e);
 	if (rc == 0) {
 		begin_protected(s);
-	} else if (rc == -EOPNOTSUPP) {
+	} else if (is_refused(rc)) {
 		memset(w->bits, 0, save_words(s) * sizeof(*w->bits));
 		begin_logged(s);
 	} else {

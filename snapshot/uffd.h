@@ -8,9 +8,10 @@
  * (the last is in bytes, too: clients know it so), and with it the descriptor (SCM_RIGHTS).  The
  * connection stays open for the machine's life.
  *
- * The handler is trusted with the guest's memory and with nothing else.  When it goes away the
- * pages it has not brought would be zero, and a guest that runs on would corrupt its disks: so the
- * process ends at once (uffd_watch).
+ * The handler is trusted: with the guest's memory, and because the kernel lets it register other
+ * parts of this process's memory by the same descriptor.  When it goes away the pages it has not
+ * brought would be zero, and a guest that runs on would corrupt its disks: so the process ends at
+ * once (uffd_watch).
  */
 #ifndef MVM_SNAPSHOT_UFFD_H
 #define MVM_SNAPSHOT_UFFD_H

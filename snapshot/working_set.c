@@ -18,6 +18,9 @@
  * call, a page of the page cache next to nothing.  The kernel itself maps 16 around a fault. */
 enum { GAP_PAGES = 16 };
 
+/* Brought in by one call, which nobody can cancel: 16 MiB. */
+enum { PIECE_PAGES = 4096 };
+
 void working_set_fini(struct working_set *w)
 {
 	free(w->read);
@@ -104,29 +107,41 @@ static void touch(const uint8_t *at, uint64_t len)
 		(void)READ_ONCE(at[off]);
 }
 
+/* 0; 1 where the kernel does not know the advice; or -errno. */
+static int populate_piece(uint8_t *at, uint64_t len, int advice)
+{
+	while (madvise(at, len, advice) < 0) {
+		if (errno == EINVAL)
+			return 1;
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	}
+	return 0;
+}
+
 static int populate(const struct guest_mem *m, const struct page_run *run, unsigned n, int advice,
-	struct err *e)
+	const atomic_bool *is_cancelled)
 {
 	bool has_populate = true;
 
 	for (unsigned i = 0; i < n; i++) {
-		uint8_t *at = (uint8_t *)m->map + run[i].first * MEM_PAGE_SIZE;
-		uint64_t len = run[i].count * MEM_PAGE_SIZE;
-		int rc = 0;
+		uint64_t end = run[i].first + run[i].count;
 
-		while (has_populate && madvise(at, len, advice) < 0) {
-			rc = -errno;
-			if (rc != -EINTR && rc != -EAGAIN)
-				break;
-			rc = 0;
+		for (uint64_t page = run[i].first; page < end; page += PIECE_PAGES) {
+			uint8_t *at = (uint8_t *)m->map + page * MEM_PAGE_SIZE;
+			uint64_t len = MIN(end - page, (uint64_t)PIECE_PAGES) * MEM_PAGE_SIZE;
+			int rc;
+
+			if (atomic_load(is_cancelled))
+				return -ECANCELED;
+			rc = has_populate ? populate_piece(at, len, advice) : 1;
+			if (rc < 0)
+				return rc;
+			if (rc > 0) {
+				has_populate = false;
+				touch(at, len);
+			}
 		}
-		if (rc < 0 && rc != -EINVAL)
-			return err_sys(e, rc, NULL, "cannot bring in %llu pages of the working set",
-				(unsigned long long)run[i].count);
-		if (rc == -EINVAL)
-			has_populate = false;
-		if (!has_populate)
-			touch(at, len);
 	}
 	return 0;
 }
@@ -167,8 +182,8 @@ static int check_set(const struct working_set *w, const struct guest_mem *m, str
 	return rc < 0 ? err_set(e, rc, "the working set is not within the machine's memory") : 0;
 }
 
-int working_set_prefetch(
-	const struct working_set *w, const struct guest_mem *m, int memory_fd, struct err *e)
+int working_set_prefetch(const struct working_set *w, const struct guest_mem *m, int memory_fd,
+	const atomic_bool *is_cancelled, struct err *e)
 {
 	int rc = check_set(w, m, e);
 
@@ -176,8 +191,10 @@ int working_set_prefetch(
 		return rc;
 	read_ahead(memory_fd, w->read, w->nread);
 	read_ahead(memory_fd, w->written, w->nwritten);
-	rc = populate(m, w->read, w->nread, MADV_POPULATE_READ, e);
-	return rc < 0 ? rc : populate(m, w->written, w->nwritten, MADV_POPULATE_WRITE, e);
+	rc = populate(m, w->read, w->nread, MADV_POPULATE_READ, is_cancelled);
+	if (rc == 0)
+		rc = populate(m, w->written, w->nwritten, MADV_POPULATE_WRITE, is_cancelled);
+	return rc < 0 ? err_sys(e, rc, NULL, "cannot bring in the pages of the working set") : 0;
 }
 
 /* --- score --- */

@@ -12,6 +12,8 @@
 #ifndef MVM_SNAPSHOT_WORKING_SET_H
 #define MVM_SNAPSHOT_WORKING_SET_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/check.h"
@@ -44,10 +46,11 @@ MUST_CHECK int working_set_read(
 /*
  * Brings the pages in: memory_fd is read ahead in large pieces where it is not in the page cache,
  * then the pages are mapped in batches, those that the guest writes to as its own copies.  On a
- * thread that may block, beside the running guest.  0 or -errno with e filled.
+ * thread that may block, beside the running guest.  0 or -errno with e filled: -ECANCELED soon
+ * after somebody has set is_cancelled, because storage may be slow and the machine end meanwhile.
  */
-MUST_CHECK int working_set_prefetch(
-	const struct working_set *w, const struct guest_mem *m, int memory_fd, struct err *e);
+MUST_CHECK int working_set_prefetch(const struct working_set *w, const struct guest_mem *m,
+	int memory_fd, const atomic_bool *is_cancelled, struct err *e);
 
 /* How well it did: pages of the set, and pages that the guest touched beside it (or that the kernel
  * mapped around those). */

@@ -17,7 +17,8 @@ int __wrap_ram_protect_begin(
 int __wrap_ram_protect_begin(
 	const struct guest_mem *m, const uint64_t *bits, struct ram_protect **ret, struct err *e)
 {
-	return t_steps.refuses_protection ? -EOPNOTSUPP : __real_ram_protect_begin(m, bits, ret, e);
+	return t_steps.protect_errno ? -t_steps.protect_errno
+				     : __real_ram_protect_begin(m, bits, ret, e);
 }
 
 int __real_fsync(int fd);

@@ -13,7 +13,7 @@ struct t_save_steps {
 	_Atomic unsigned writes_left; /* before write_errno */
 	_Atomic bool holds_fsync, holds_begin;
 	_Atomic unsigned held;
-	bool refuses_protection; /* a live save has to go by the log */
+	int protect_errno; /* a live save has to go by the log */
 };
 
 extern struct t_save_steps t_steps;

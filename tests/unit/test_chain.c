@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "base/err.h"
 #include "snapshot/chain.h"
@@ -20,6 +21,20 @@ TestSuite(chain, .timeout = 2 * T_SECONDS, .init = t_saved_setup, .fini = t_save
 
 static struct err e;
 static struct chain *c;
+
+/* --- what happens between a state file and its memory --- */
+
+static void (*before_memory)(void);
+
+int __real_commit_open(const char *path, const uint8_t id[SNAPSHOT_ID_LEN], struct err *err);
+int __wrap_commit_open(const char *path, const uint8_t id[SNAPSHOT_ID_LEN], struct err *err);
+
+int __wrap_commit_open(const char *path, const uint8_t id[SNAPSHOT_ID_LEN], struct err *err)
+{
+	if (before_memory)
+		before_memory();
+	return __real_commit_open(path, id, err);
+}
 
 /* A snapshot of this number; below is its base's number and where that is, 0: a full one. */
 struct kind {
@@ -279,6 +294,25 @@ Test(chain, memory_of_another_snapshot_is_refused)
 }
 
 /* Each other's base, or simply too many. */
+/* By a file system that does not tell whose a file is. */
+static void replace(void)
+{
+	put(&(struct kind){ 2, 0, "state", "memory" });
+	(void)removexattr(t_saved_path("memory"), "user.mvm.snapshot");
+}
+
+Test(chain, that_is_replaced_between_its_state_and_its_memory_is_refused)
+{
+	put(&(struct kind){ 1, 0, "state", "memory" });
+	before_memory = replace;
+	expect_refused("state", NULL, -ESTALE, "was replaced while it was read");
+	before_memory = NULL;
+	t_int(open_chain("state", NULL), 0);
+	t_uint(memory_of(0), 2);
+	chain_free(c);
+	T_NO_LEAKS();
+}
+
 Test(chain, as_many_as_a_load_takes_and_no_more)
 {
 	char name[2][2][16];

@@ -23,12 +23,12 @@ TestSuite(load, .timeout = 6 * T_SECONDS, .init = t_saved_setup, .fini = t_saved
 
 int __wrap_uffd_serve(struct uffd *u, const struct guest_mem *m, const char *path, struct err *e);
 int __wrap_uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e);
-void __real_uffd_close(struct uffd *u);
-void __wrap_uffd_close(struct uffd *u);
+void __real_uffd_hurry(struct uffd *u);
+void __wrap_uffd_hurry(struct uffd *u);
 
 static struct {
 	int serve_rc, watch_rc;
-	unsigned served, closed;
+	unsigned served, hurried;
 } step;
 
 int __wrap_uffd_serve(struct uffd *u, const struct guest_mem *m, const char *path, struct err *e)
@@ -48,10 +48,10 @@ int __wrap_uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct
 	return step.watch_rc < 0 ? err_set(e, step.watch_rc, "no watcher") : 0;
 }
 
-void __wrap_uffd_close(struct uffd *u)
+void __wrap_uffd_hurry(struct uffd *u)
 {
-	step.closed++;
-	__real_uffd_close(u);
+	step.hurried++;
+	__real_uffd_hurry(u);
 }
 
 /* --- snapshots to load --- */
@@ -321,10 +321,10 @@ Test(load, no_save_is_committed_after_the_handler_was_let_go)
 		before = t_saved_state("a");
 		t_saved_make(&t, l);
 		loaded(&t, "a", &o);
-		step.closed = 0;
+		step.hurried = 0;
 		t_int(t_saved_begin(&t, "a", SNAPSHOT_FULL, false, NULL), 0);
 		instance_quiet(t.in);
-		t_true(step.closed > 0);
+		t_true(step.hurried > 0);
 		t_true(!t.s->work || atomic_load(&t.s->work->progress.is_cancelled));
 		t_saved_end(&t);
 		t_uint(t.done, 1);

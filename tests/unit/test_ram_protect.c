@@ -557,6 +557,27 @@ static unsigned mappings(const struct guest_mem *m)
 	return n;
 }
 
+/* Small enough to be made its own, a restored machine's memory is no more the file's, and what the
+ * guest has zeroed must not be taken for what the file has. */
+Test(ram_protect, zeroed_page_of_a_mapped_file_stays_a_difference_to_it)
+{
+	uint64_t bits[PAGES / 64] = { 0 };
+	int file = t_ram_file_of(PAGES, 0, PAGES, 1);
+	struct guest_mem m;
+	struct err e = { 0 };
+
+	t_true(t_ram_init(&m, PAGES * MEM_PAGE_SIZE, MEM_PAGES_4K));
+	map_over(&m, file, 0, PAGES);
+	memset((uint8_t *)m.map + 77 * MEM_PAGE_SIZE, 0, MEM_PAGE_SIZE);
+	ram_protect_end(begin(&m, NULL));
+	/* Before anybody looks at it, which would map the kernel's zero page. */
+	t_int(ram_find_touched(&m, true, bits, &e), 0);
+	t_true(page_bits_has(bits, 77) && page_bits_has(bits, 78));
+	t_true(t_ram_is_zero(&m, 77) && t_ram_is_filled(&m, 78, 1));
+	(void)close(file);
+	guest_mem_fini(&m);
+}
+
 Test(ram_protect, mapped_kernel_becomes_memory_like_all_other)
 {
 	static const enum mem_pages kinds[] = { MEM_PAGES_HOST, MEM_PAGES_4K, MEM_PAGES_THP };

@@ -132,6 +132,8 @@ Test(save, what_is_refused_before_anything_is_written)
 		t_saved_pause(&t);
 		t_int(saver_begin(t.s, &o, NULL, NULL, &t.e), -EINVAL);
 		t_has(t.e.text, "cannot be one file");
+		t_int(t_saved_begin(&t, "a", SNAPSHOT_FULL, false, ""), -EINVAL);
+		t_has(t.e.text, "has no name");
 		t_int(mkdir(t_saved_path("dir"), 0700), 0);
 		t_int(t_saved_begin(&t, "dir", SNAPSHOT_FULL, false, NULL), -EISDIR);
 		t_int(mkdir(t_saved_path("b.memory"), 0700), 0);

@@ -4,6 +4,7 @@
  */
 #include "t.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "t_kvm.h"
@@ -37,7 +38,7 @@ static void write_and_take(unsigned slot, uint64_t *bits)
 
 static void begin_live(struct t_saved *t, unsigned many)
 {
-	t_steps.refuses_protection = true;
+	t_steps.protect_errno = EOPNOTSUPP;
 	take_kept = t_kvm.take_log;
 	t_kvm.take_log = write_and_take;
 	live.t = t;
@@ -191,7 +192,7 @@ Test(save_live, the_machine_ends_in_a_round_of_a_live_save)
 		struct t_saved t;
 
 		t_saved_started(&t, l, true);
-		t_steps.refuses_protection = true;
+		t_steps.protect_errno = EOPNOTSUPP;
 		atomic_store(&t_steps.holds_begin, true);
 		t_int(t_saved_begin(&t, "a", SNAPSHOT_FULL, true, NULL), 0);
 		T_SAVED_UNTIL(&t, t_steps.held > 0);
@@ -268,6 +269,36 @@ Test(save_live, by_write_protection_where_that_can_be_had)
 			t_int(t.in->state, INSTANCE_RUNNING);
 			t_saved_end(&t);
 		}
+	}
+	T_NO_LEAKS();
+}
+
+/* Without the right to a userfaultfd, as most users are, or a kernel that has it. */
+Test(save_live, by_the_log_where_protection_cannot_be_had)
+{
+	static const int codes[] = { EOPNOTSUPP, EPERM, EACCES, ENOSYS };
+
+	T_EACH_BACKEND(l)
+	{
+		struct t_saved t;
+		unsigned done;
+
+		t_saved_started(&t, l, false);
+		for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
+			t_steps.protect_errno = codes[i];
+			t_saved_write(&t, 3000 + i, 3);
+			t_saved_saved(&t, "a", SNAPSHOT_FULL);
+			t_saved_expect(&t, "a");
+		}
+		/* What may pass is the save's failure. */
+		t_steps.protect_errno = ENOMEM;
+		done = t.done;
+		t_int(t_saved_begin(&t, "b", SNAPSHOT_FULL, true, NULL), 0);
+		T_SAVED_UNTIL(&t, t.done > done);
+		t_int(t.rc, -ENOMEM);
+		t_int(t.in->state, INSTANCE_RUNNING);
+		t_saved_end(&t);
+		t_steps.protect_errno = 0;
 	}
 	T_NO_LEAKS();
 }

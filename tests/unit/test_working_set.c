@@ -20,6 +20,7 @@ enum { PAGES = 4096 };
 
 static int populate_fails;
 static unsigned nmadvise;
+static atomic_bool is_cancelled;
 
 int __real_madvise(void *at, size_t len, int advice);
 int __wrap_madvise(void *at, size_t len, int advice);
@@ -112,7 +113,7 @@ Test(working_set, of_a_machine_that_has_touched_nothing_is_empty)
 	restore(&m, fd);
 	record(&w, &m);
 	t_uint(w.nread + w.nwritten, 0);
-	t_int(working_set_prefetch(&w, &m, fd, &e), 0);
+	t_int(working_set_prefetch(&w, &m, fd, &is_cancelled, &e), 0);
 	working_set_fini(&w);
 	(void)close(fd);
 	guest_mem_fini(&m);
@@ -165,7 +166,8 @@ Test(working_set, prefetch_maps_what_is_read_and_copies_what_is_written)
 	restore(&again, fd);
 	t_int(owner(&again, 100), 0);
 	nmadvise = 0;
-	cr_assert(eq(int, working_set_prefetch(&w, &again, fd, &e), 0), "%s", e.text);
+	cr_assert(
+		eq(int, working_set_prefetch(&w, &again, fd, &is_cancelled, &e), 0), "%s", e.text);
 	t_uint(nmadvise, w.nread + w.nwritten);
 	t_int(owner(&again, 100), 1);
 	t_int(owner(&again, 3000), 1);
@@ -193,10 +195,11 @@ Test(working_set, kernel_without_populate_reads_a_byte_of_each_page)
 	record(&w, &m);
 	restore(&again, fd);
 	populate_fails = -EINVAL;
-	cr_assert(eq(int, working_set_prefetch(&w, &again, fd, &e), 0), "%s", e.text);
+	cr_assert(
+		eq(int, working_set_prefetch(&w, &again, fd, &is_cancelled, &e), 0), "%s", e.text);
 	t_true(owner(&again, 100) && owner(&again, 3000) && owner(&again, 210));
 	populate_fails = -ENOMEM;
-	t_int(working_set_prefetch(&w, &again, fd, &e), -ENOMEM);
+	t_int(working_set_prefetch(&w, &again, fd, &is_cancelled, &e), -ENOMEM);
 	working_set_fini(&w);
 	(void)close(fd);
 	guest_mem_fini(&m);
@@ -218,7 +221,7 @@ Test(working_set, score_counts_what_the_guest_touched_beside_it)
 	for (uint64_t page = 0; page < PAGES; page++)
 		brought += has(w.read, w.nread, page) || has(w.written, w.nwritten, page);
 	restore(&again, fd);
-	t_int(working_set_prefetch(&w, &again, fd, &e), 0);
+	t_int(working_set_prefetch(&w, &again, fd, &is_cancelled, &e), 0);
 	t_int(working_set_score(&w, &again, &s, &e), 0);
 	t_uint(s.brought, brought);
 	t_uint(s.missed, 0);
@@ -234,6 +237,26 @@ Test(working_set, score_counts_what_the_guest_touched_beside_it)
 	guest_mem_fini(&again);
 }
 
+Test(working_set, prefetch_ends_when_the_machine_does)
+{
+	struct page_run run[] = { { 0, 100 }, { 200, 100 } };
+	struct working_set w = { .nread = 1, .read = &run[0], .nwritten = 1, .written = &run[1] };
+	struct guest_mem m;
+	struct err e = { 0 };
+	int fd = t_ram_file_of(PAGES, 0, PAGES, 1);
+
+	restore(&m, fd);
+	atomic_store(&is_cancelled, true);
+	nmadvise = 0;
+	t_int(working_set_prefetch(&w, &m, fd, &is_cancelled, &e), -ECANCELED);
+	t_uint(nmadvise, 0);
+	atomic_store(&is_cancelled, false);
+	t_int(working_set_prefetch(&w, &m, fd, &is_cancelled, &e), 0);
+	t_uint(nmadvise, 2);
+	(void)close(fd);
+	guest_mem_fini(&m);
+}
+
 Test(working_set, that_does_not_fit_is_not_used)
 {
 	struct guest_mem m;
@@ -244,10 +267,10 @@ Test(working_set, that_does_not_fit_is_not_used)
 	int fd = t_ram_file_of(PAGES, 0, 1, 1);
 
 	restore(&m, fd);
-	t_int(working_set_prefetch(&w, &m, fd, &e), -EBADMSG);
+	t_int(working_set_prefetch(&w, &m, fd, &is_cancelled, &e), -EBADMSG);
 	t_int(working_set_score(&w, &m, &s, &e), -EBADMSG);
 	run = (struct page_run){ 1, UINT64_MAX };
-	t_int(working_set_prefetch(&w, &m, fd, &e), -EBADMSG);
+	t_int(working_set_prefetch(&w, &m, fd, &is_cancelled, &e), -EBADMSG);
 	(void)close(fd);
 	guest_mem_fini(&m);
 }
