@@ -6,6 +6,7 @@
  *     traffic tcp-recv PORT BYTES                    accepts one connection; BYTES 0: to its end
  *     traffic udp-send ADDRESS PORT SIZE COUNT RATE  COUNT datagrams of SIZE bytes, RATE a second
  *     traffic udp-recv PORT SIZE COUNT MS            until COUNT came, or MS long none
+ *     traffic udp-answer PORT                        gives back the first byte of each; never ends
  *     traffic read|write FILE BLOCK MS               O_DIRECT, from the start to the end and again
  *     traffic fill|check FILE BLOCK BYTES SEED       writes or verifies what only SEED determines
  *
@@ -318,6 +319,23 @@ static int udp_recv(const char *port, size_t size, uint64_t count, int idle_ms)
 	return good == count && wrong == 0 && again == 0 ? 0 : 1;
 }
 
+static int udp_answer(const char *port)
+{
+	int fd = bind_port(SOCK_DGRAM, port);
+
+	for (;;) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		char byte;
+		ssize_t n = recvfrom(fd, &byte, 1, 0, (struct sockaddr *)&from, &len);
+
+		if (n < 0 && errno != EINTR)
+			die("recvfrom");
+		if (n == 1)
+			(void)sendto(fd, &byte, 1, 0, (struct sockaddr *)&from, len);
+	}
+}
+
 /* --- disks --- */
 
 static uint64_t size_of(int fd)
@@ -409,6 +427,8 @@ int main(int argc, char **argv)
 			argv[2], argv[3], number(argv[4]), number(argv[5]), number(argv[6]));
 	if (strcmp(verb, "udp-recv") == 0 && argc == 6)
 		return udp_recv(argv[2], number(argv[3]), number(argv[4]), (int)number(argv[5]));
+	if (strcmp(verb, "udp-answer") == 0 && argc == 3)
+		return udp_answer(argv[2]);
 	if ((strcmp(verb, "read") == 0 || strcmp(verb, "write") == 0) && argc == 5)
 		return disk_flow(argv[2], verb[0] == 'w', number(argv[3]), number(argv[4]));
 	if ((strcmp(verb, "fill") == 0 || strcmp(verb, "check") == 0) && argc == 6)
