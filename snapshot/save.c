@@ -305,7 +305,7 @@ static void work_paused(struct job *j)
 	if (w->rc == 0)
 		w->rc = save_copy_disks(w, &w->e);
 	if (w->rc == 0)
-		w->rc = ram_save(w->mem, w->bits, w->memory_fd, &w->progress, &w->e);
+		w->rc = save_first_copy(w);
 	if (w->rc == 0)
 		w->rc = save_commit(w, &w->e);
 }

@@ -212,7 +212,7 @@ static void work_all(struct job *j)
 {
 	struct save_work *w = container_of(j, struct save_work, job);
 
-	w->rc = ram_save(w->mem, w->bits, w->memory_fd, &w->progress, &w->e);
+	w->rc = save_first_copy(w);
 }
 
 /* The machine stands still; it goes on here. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -130,8 +131,10 @@ static int check_chain(const struct save_work *w, struct err *e)
 {
 	struct chain *chain CLEANUP(chain_freep) = NULL;
 	const struct save_base *b = w->base;
+	/* Where a handler brought the memory its file is not known: it has to be where a load
+	 * looks. */
 	const char *memory = b->memory_path[0] ? b->memory_path : NULL;
-	int rc = chain_open(&chain, b->state_path, memory, memory != NULL, e);
+	int rc = chain_open(&chain, b->state_path, memory, true, e);
 
 	if (rc < 0)
 		return rc;
@@ -159,4 +162,15 @@ void save_check_base(struct save_work *w)
 	w->snapshot->kind = SNAPSHOT_FULL;
 	memset(w->snapshot->base_id, 0, sizeof(w->snapshot->base_id));
 	w->snapshot->base_path[0] = w->snapshot->base_memory_path[0] = '\0';
+}
+
+/* A page of a difference that is zero now was not, perhaps: it is written, so that programs that
+ * put the data of one file over another, as clients of the API have, do it right. */
+int save_first_copy(struct save_work *w)
+{
+	if (w->snapshot->kind == SNAPSHOT_FULL)
+		return ram_save(w->mem, w->bits, w->memory_fd, &w->progress, &w->e);
+	if (ftruncate(w->memory_fd, (off_t)(w->pages * MEM_PAGE_SIZE)) < 0)
+		return err_sys(&w->e, -errno, NULL, "cannot set the size of '%s'", w->memory_path);
+	return ram_save_again(w->mem, w->bits, w->memory_fd, &w->progress, &w->e);
 }

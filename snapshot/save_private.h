@@ -79,6 +79,7 @@ MUST_CHECK int save_start_job(
 	struct saver *s, void (*work)(struct job *), void (*done)(struct job *), struct err *e);
 
 /* On the job's thread. */
+MUST_CHECK int save_first_copy(struct save_work *w);
 MUST_CHECK int save_create_files(struct save_work *w, struct err *e);
 MUST_CHECK int save_copy_disks(struct save_work *w, struct err *e);
 MUST_CHECK int save_commit(struct save_work *w, struct err *e);

@@ -242,12 +242,16 @@ static int intel_frequency(struct cpuid_table *c, uint32_t tsc_khz)
 
 static void forbidden(struct cpuid_table *c)
 {
-	enum { ECX_WAITPKG = 5 };
+	enum { ECX_WAITPKG = 5, ECX_SHADOW_STACKS = 7 };
 	struct kvm_cpuid_entry2 *e = find(c, LEAF_EXTENDED_FEATURES);
 
 	/* A guest that waits in user mode holds its core without an exit. */
 	if (e)
 		e->ecx &= ~BIT(ECX_WAITPKG);
+	/* The current shadow stack pointer is in no MSR: a program that is saved with it would die.
+	 */
+	if (e)
+		e->ecx &= ~BIT(ECX_SHADOW_STACKS);
 	drop(c, LEAF_MWAIT);
 	drop(c, LEAF_PMU); /* no performance counters: they tell a guest about its neighbours */
 }
