@@ -285,7 +285,7 @@ static int pause_it(struct save *s, struct err *e)
 	s->paused_us = now_us();
 	rc = change_state(s, "{\"state\":\"Paused\"}", e);
 	/* Without an answer nobody knows; letting go what runs does no harm. */
-	s->is_paused_by_us = rc == 0 || rc != -EREMOTEIO;
+	s->is_paused_by_us = rc != -EREMOTEIO;
 	return rc;
 }
 

@@ -158,6 +158,8 @@ static int add_disk(const char *arg, struct restore_options *o, struct err *e)
 	if (l->ndrives == CONFIG_DEVICES_MAX)
 		return too_many("disk", e);
 	rc = split("disk", arg, o, &id, &path, e);
+	if (rc < 0 || !id)
+		return rc;
 	for (unsigned i = 0; i < l->ndrives && rc == 0; i++) {
 		if (strcmp(l->drive[i].id, id) == 0)
 			rc = err_set(e, -EINVAL, "--disk %s is given twice", id);
@@ -198,6 +200,8 @@ static int add_net(const char *arg, struct restore_options *o, struct err *e)
 	if (l->nnics == CONFIG_DEVICES_MAX)
 		return too_many("net", e);
 	rc = split("net", arg, o, &id, &value, e);
+	if (rc < 0 || !id || !value)
+		return rc;
 	for (unsigned i = 0; i < l->nnics && rc == 0; i++) {
 		if (strcmp(l->nic[i].id, id) == 0)
 			rc = err_set(e, -EINVAL, "--net %s is given twice", id);

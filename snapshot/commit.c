@@ -30,7 +30,7 @@ static void dir_closep(DIR **dir)
 void commit_hex(const uint8_t id[SNAPSHOT_ID_LEN], char ret[COMMIT_HEX_LEN + 1])
 {
 	for (unsigned i = 0; i < SNAPSHOT_ID_LEN; i++)
-		(void)snprintf(ret + 2 * i, 3, "%02x", id[i]);
+		(void)snprintf(ret + (size_t)2 * i, 3, "%02x", id[i]);
 }
 
 static void other_name(const char *path, const char *hex, char ret[NAME_LEN])

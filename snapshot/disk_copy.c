@@ -100,7 +100,7 @@ static off_t next_data(int fd, off_t at, off_t size, off_t *ret_end)
 
 int disk_copy(int from, int to, const char *path, const _Atomic bool *is_cancelled, struct err *e)
 {
-	uint8_t *buf CLEANUP(freep) = malloc(PIECE);
+	uint8_t *buf = malloc(PIECE);
 	off_t size = lseek(from, 0, SEEK_END), at = 0, end = 0;
 	int rc = 0;
 
@@ -113,6 +113,7 @@ int disk_copy(int from, int to, const char *path, const _Atomic bool *is_cancell
 		rc = copy_range(from, to, at, MIN(end, size), buf, is_cancelled);
 		at = end;
 	}
+	free(buf);
 	if (rc < 0)
 		return err_sys(e, rc, rc == -ENOSPC ? "make room, or save elsewhere" : NULL,
 			"cannot copy the disk '%s'", path);

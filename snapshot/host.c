@@ -49,8 +49,9 @@ static void read_brand(char *ret, size_t len)
 	size_t blanks;
 
 	for (unsigned i = 0; i < 3; i++) {
-		if (!__get_cpuid(0x80000002 + i, &word[4 * i], &word[4 * i + 1], &word[4 * i + 2],
-			    &word[4 * i + 3]))
+		uint32_t *part = &word[(size_t)4 * i];
+
+		if (!__get_cpuid(0x80000002 + i, &part[0], &part[1], &part[2], &part[3]))
 			break;
 	}
 	(void)snprintf(ret, len, "%.48s", (const char *)word);
@@ -88,21 +89,30 @@ static bool is_same_host(const struct snapshot_host *saved)
 	return memcmp(here.cpu_words, saved->cpu_words, sizeof(here.cpu_words)) == 0;
 }
 
+struct host {
+	struct cpuid_table supported;
+	struct msr_list msrs;
+};
+
+static int check_with(struct host *h, const struct snapshot *s, const struct kvm *k, struct err *e)
+{
+	int rc = kvm_get_supported_cpuid(k, &h->supported, e);
+
+	if (rc == 0)
+		rc = cpuid_check_subset(&h->supported, &s->vm->cpuid, e);
+	if (rc == 0)
+		rc = msr_list_get(k->dev_fd, &h->msrs, e);
+	for (unsigned i = 0; i < s->vm->cpus && rc == 0; i++)
+		rc = msr_check_known(&h->msrs, &s->vm->cpu[i], e);
+	return rc;
+}
+
 static int check(const struct snapshot *s, const struct kvm *k, struct err *e)
 {
-	struct cpuid_table *supported CLEANUP(freep) = calloc(1, sizeof(*supported));
-	struct msr_list *msrs CLEANUP(freep) = calloc(1, sizeof(*msrs));
-	int rc = 0;
+	struct host *h = calloc(1, sizeof(*h));
+	int rc = h ? check_with(h, s, k, e) : err_sys(e, -ENOMEM, NULL, "cannot check this host");
 
-	if (!supported || !msrs)
-		return err_sys(e, -ENOMEM, NULL, "cannot check this host");
-	rc = kvm_get_supported_cpuid(k, supported, e);
-	if (rc == 0)
-		rc = cpuid_check_subset(supported, &s->vm->cpuid, e);
-	if (rc == 0)
-		rc = msr_list_get(k->dev_fd, msrs, e);
-	for (unsigned i = 0; i < s->vm->cpus && rc == 0; i++)
-		rc = msr_check_known(msrs, &s->vm->cpu[i], e);
+	free(h);
 	return rc;
 }
 

@@ -74,6 +74,7 @@ static int read_states(struct merge *m, struct err *e)
 		if (rc < 0)
 			return rc;
 	}
+	INVARIANT(m->snapshot[0]);
 	m->len = m->snapshot[0]->vm->mem_size;
 	return 0;
 }
@@ -209,7 +210,7 @@ static int copy_layer(const struct merge *m, unsigned i, int fd, struct err *e)
 static int merge_memory(struct merge *m, const char *out, struct err *e)
 {
 	char path[PATH_MAX];
-	int fd, rc = join(out, "memory", path, e);
+	int fd = -1, rc = join(out, "memory", path, e);
 
 	if (rc == 0)
 		rc = commit_create(&m->commit, path, &fd, e);

@@ -20,10 +20,10 @@ enum { RAM_LAYERS_MAX = 64 }; /* a base and its differences */
 
 /* One file of the chain, the base first. */
 struct ram_layer {
-	int fd;                     /* borrowed */
 	const char *path;           /* for messages */
 	const struct page_run *run; /* NULL: it has every page; not NULL even where nruns is 0 */
 	unsigned nruns;
+	int fd; /* borrowed */
 };
 
 /*

@@ -43,14 +43,18 @@ static int own_part(const struct guest_mem *m, uint64_t first, uint64_t count)
 {
 	uint64_t len = count * MEM_PAGE_SIZE;
 	uint8_t *at = (uint8_t *)m->map + first * MEM_PAGE_SIZE;
-	uint8_t *copy CLEANUP(freep) = malloc(len);
+	uint8_t *copy = malloc(len);
 
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, at, len);
 	if (mmap(at, len, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-		return -errno;
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED) {
+		int rc = -errno;
+
+		free(copy);
+		return rc;
+	}
 	/* As guest_mem_init() has it. */
 	if (m->pages == MEM_PAGES_THP)
 		(void)madvise(at, len, MADV_HUGEPAGE);
@@ -60,6 +64,7 @@ static int own_part(const struct guest_mem *m, uint64_t first, uint64_t count)
 	/* Zero pages as well: one that is not there would be taken for one that the guest has not
 	 * changed, and the next difference would leave it to the file. */
 	memcpy(at, copy, len);
+	free(copy);
 	return 0;
 }
 

@@ -415,7 +415,11 @@ int saver_begin(struct saver *s, const struct save_options *o, saver_done_fn *do
 	if (rc < 0)
 		return rc;
 	s->work = calloc(1, sizeof(*s->work));
-	rc = s->work ? prepare(s, o, e) : err_sys(e, -ENOMEM, NULL, "cannot save the machine");
+	if (!s->work) {
+		instance_cancel_change(in);
+		return err_sys(e, -ENOMEM, NULL, "cannot save the machine");
+	}
+	rc = prepare(s, o, e);
 	if (rc == 0)
 		rc = in->state == INSTANCE_PAUSED ? begin_paused(s, e) : save_begin_live(s, e);
 	if (rc == 0) {
@@ -423,8 +427,7 @@ int saver_begin(struct saver *s, const struct save_options *o, saver_done_fn *do
 		s->work->ctx = ctx;
 		return 0;
 	}
-	if (s->work)
-		free_work(s);
+	free_work(s);
 	instance_cancel_change(in);
 	return rc;
 }

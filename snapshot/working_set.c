@@ -199,18 +199,12 @@ int working_set_prefetch(const struct working_set *w, const struct guest_mem *m,
 
 /* --- score --- */
 
-int working_set_score(const struct working_set *w, const struct guest_mem *m,
+static int score(const struct working_set *w, const struct guest_mem *m, uint64_t *bits,
 	struct working_set_score *ret, struct err *e)
 {
-	uint64_t pages = mem_pages(m), words = page_bits_words(pages);
-	uint64_t *bits CLEANUP(freep) = calloc(words, sizeof(*bits));
-	uint64_t brought, all;
-	int rc = check_set(w, m, e);
+	uint64_t pages = mem_pages(m), brought, all;
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (!bits)
-		return err_sys(e, -ENOMEM, NULL, "cannot judge the working set");
 	for (unsigned i = 0; i < w->nread; i++)
 		page_bits_set_run(bits, w->read[i].first, w->read[i].count);
 	for (unsigned i = 0; i < w->nwritten; i++)
@@ -222,4 +216,19 @@ int working_set_score(const struct working_set *w, const struct guest_mem *m,
 	all = page_bits_count(bits, pages);
 	*ret = (struct working_set_score){ .brought = brought, .missed = all - brought };
 	return 0;
+}
+
+int working_set_score(const struct working_set *w, const struct guest_mem *m,
+	struct working_set_score *ret, struct err *e)
+{
+	int rc = check_set(w, m, e);
+	uint64_t *bits;
+
+	if (rc < 0)
+		return rc;
+	bits = calloc(page_bits_words(mem_pages(m)), sizeof(*bits));
+	rc = bits ? score(w, m, bits, ret, e)
+		  : err_sys(e, -ENOMEM, NULL, "cannot judge the working set");
+	free(bits);
+	return rc;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -154,13 +155,11 @@ int kvm_set_memory(const struct kvm *k, const struct guest_mem *m, bool logs_dir
 	return 0;
 }
 
-int kvm_take_dirty(const struct kvm *k, const struct guest_mem *m, uint64_t *bits, struct err *e)
+static int take_slots(const struct kvm *k, const struct guest_mem *m, uint64_t *log, uint64_t *bits,
+	struct err *e)
 {
-	uint64_t first = 0, words = align_up(mem_pages(m), 64) / 64;
-	uint64_t *log CLEANUP(freep) = calloc(words, sizeof(*log));
+	uint64_t first = 0;
 
-	if (!log)
-		return err_sys(e, -ENOMEM, NULL, "cannot read the log of dirty pages");
 	for (unsigned i = 0; i < m->n; i++) {
 		struct kvm_dirty_log arg = { .slot = i, .dirty_bitmap = log };
 		uint64_t pages = m->r[i].len / MEM_PAGE_SIZE;
@@ -174,6 +173,16 @@ int kvm_take_dirty(const struct kvm *k, const struct guest_mem *m, uint64_t *bit
 		first += pages;
 	}
 	return 0;
+}
+
+int kvm_take_dirty(const struct kvm *k, const struct guest_mem *m, uint64_t *bits, struct err *e)
+{
+	uint64_t *log = calloc(align_up(mem_pages(m), 64) / 64, sizeof(*log));
+	int rc = log ? take_slots(k, m, log, bits, e)
+		     : err_sys(e, -ENOMEM, NULL, "cannot read the log of dirty pages");
+
+	free(log);
+	return rc;
 }
 
 int kvm_create_irqchip(const struct kvm *k, struct err *e)

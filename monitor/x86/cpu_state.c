@@ -101,7 +101,7 @@ int cpu_state_load(
 	const struct kvm *k, int vcpu_fd, const struct cpu_state *s, uint64_t tsc_ns, struct err *e)
 {
 	/* KVM reads only; its arguments are not const because ioctl's are not. */
-	struct cpu_state *from = (struct cpu_state *)(uintptr_t)s;
+	struct cpu_state *from = (struct cpu_state *)s;
 	/*
 	 * sregs have the APIC's base and mode, which the LAPIC's registers follow; those say how
 	 * the timer runs, which the deadline MSR needs.  KVM_SET_REGS forgets pending exceptions,

@@ -198,8 +198,8 @@ static int check_xsave(
 
 	if (value_of(all, ECX) > value_of(find(host, 0xd, 0), ECX))
 		return err_set(e, -EOPNOTSUPP,
-			"the guest's vector state has up to %u bytes and this host's %u", all->ecx,
-			value_of(find(host, 0xd, 0), ECX));
+			"the guest's vector state has up to %u bytes and this host's %u",
+			value_of(all, ECX), value_of(find(host, 0xd, 0), ECX));
 	for (unsigned i = 2; i < 63; i++) {
 		const struct kvm_cpuid_entry2 *h = find(host, 0xd, i), *g = find(guest, 0xd, i);
 
