@@ -18,6 +18,8 @@ enum {
 	WARM_UP = 3,
 	DEFAULT_RUNS = 100,
 	SAVES = 5,
+	QUICK_RUNS =
+		10, /* with fewer, only to see that there are figures: small machines, one save */
 	START_MS = 30000,
 	PATH_LEN = 160,
 	/* Longer than the guest takes for the gap that it waits for, on a CPU of one GHz as well.
@@ -78,6 +80,11 @@ static void call(const char *const argv[], char *text, size_t len)
 
 /* --- what is restored --- */
 
+static bool is_quick(const struct setting *s)
+{
+	return s->runs < QUICK_RUNS;
+}
+
 static void start_guest(const struct setting *s, const struct size *size, const struct place *at,
 	bool stays, struct process *ret)
 {
@@ -89,7 +96,8 @@ static void start_guest(const struct setting *s, const struct size *size, const 
 	int rc;
 
 	/* One that stays sees the gap of a long save, too. */
-	(void)snprintf(cmdline, sizeof(cmdline), "dirty=%u stay=%d", size->dirty_mib << 8, stays);
+	(void)snprintf(cmdline, sizeof(cmdline), "dirty=%u stay=%d",
+		(is_quick(s) ? 1 : size->dirty_mib) << 8, stays);
 	rc = process_start(argv, NULL, ret);
 	if (rc == 0)
 		rc = process_wait_for(ret, "ready", START_MS, &when);
@@ -209,7 +217,7 @@ static void measure_saves(const struct setting *s, const struct size *size, cons
 	/* The first one of a machine has all its pages, whatever was asked for. */
 	(void)snprintf(folder, sizeof(folder), "%s.%s.base", at->snapshot, kind);
 	save(s, at, folder, NULL, text, sizeof(text));
-	for (int i = 0; i < SAVES; i++) {
+	for (int i = 0; i < (is_quick(s) ? 1 : SAVES); i++) {
 		(void)snprintf(folder, sizeof(folder), "%s.%s.%d", at->snapshot, kind, i);
 		save(s, at, folder, option, text, sizeof(text));
 		samples_add(&pause, pause_of(text));
