@@ -200,7 +200,11 @@ static double start(const struct setting *s, const char *const argv[], struct pr
 	when = wait_for_answer(s, ret, number);
 	if (when == 0) {
 		(void)process_end(ret, 1);
-		die("the guest of %s never answered", argv[0]);
+		(void)fputs("linux-restore: in vain:", stderr);
+		for (int i = 0; argv[i]; i++)
+			(void)fprintf(stderr, " %s", argv[i]);
+		(void)fputc('\n', stderr);
+		die("the guest never answered");
 	}
 	return (double)(when - ret->start_us) / 1000;
 }
