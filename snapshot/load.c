@@ -22,6 +22,9 @@
 
 /* --- memory --- */
 
+/* For the pages that a load itself needs: a handler that takes longer is as good as gone. */
+enum { HANDLER_MS = 30000 };
+
 /* What fill_memory needs; on the stack of the load. */
 struct filling {
 	struct loader *l;
@@ -42,8 +45,9 @@ static void on_handler_gone(void *ctx)
 		log_error("the handler of this machine's memory does not bring pages that are "
 			  "waited for: the process ends without them");
 	else
-		log_error("the handler of this machine's memory has gone away: the machine ends "
-			  "at once, because the guest would go on with pages that are lost");
+		log_error("the handler of this machine's memory has gone away, or does not answer: "
+			  "the machine ends at once, because the guest would go on with pages that "
+			  "are lost");
 	(void)kill(getpid(), SIGKILL);
 }
 
@@ -56,7 +60,12 @@ static int fill_memory(void *ctx, struct guest_mem *m, struct err *e)
 	if (f->o->backend == LOAD_BACKEND_FILE)
 		return ram_load(m, layer, chain_layers(f->chain, layer), e);
 	rc = uffd_serve(&f->l->uffd, m, f->o->uffd_path, e);
-	return rc == 0 ? uffd_watch(&f->l->uffd, on_handler_gone, f->l, e) : rc;
+	if (rc == 0)
+		rc = uffd_watch(&f->l->uffd, on_handler_gone, f->l, e);
+	/* The first pages are asked for by the loop's thread, which serves nobody meanwhile. */
+	if (rc == 0)
+		uffd_set_deadline(&f->l->uffd, HANDLER_MS);
+	return rc;
 }
 
 /* vCPUs are told to leave the guest; one that waits for a page that does not come would never hear
@@ -95,7 +104,11 @@ static int build(struct loader *l, const struct load_options *o, struct chain *c
 
 	describe_options(o, chain, &filling, &source);
 	rc = instance_build(l->in, &start, e);
-	return rc == 0 ? instance_start(l->in, &start, e) : rc;
+	if (rc == 0)
+		rc = instance_start(l->in, &start, e);
+	if (rc == 0)
+		uffd_set_deadline(&l->uffd, 0);
+	return rc;
 }
 
 static int check_backend(const struct load_options *o, const struct chain *chain, struct err *e)

@@ -153,8 +153,8 @@ static bool is_still_there(int socket)
 	return n > 0;
 }
 
-/* What the watcher is told; a STOP is more than any number of HURRYs. */
-enum { HURRY = 1, STOP = 1 << 20 };
+/* What the watcher is told; a STOP is more than any number of LOOKs, at the deadline. */
+enum { LOOK = 1, STOP = 1 << 20 };
 
 static uint64_t now_ms(void)
 {
@@ -177,7 +177,6 @@ static int ms_until(uint64_t deadline)
 static void *watcher_main(void *arg)
 {
 	struct uffd *u = arg;
-	uint64_t deadline = 0;
 
 	for (;;) {
 		struct pollfd p[] = {
@@ -185,9 +184,11 @@ static void *watcher_main(void *arg)
 			{ .fd = u->stop_fd, .events = POLLIN },
 		};
 
+		uint64_t deadline = atomic_load(&u->deadline_ms);
 		int n = poll(p, ARRAY_SIZE(p), ms_until(deadline));
 
-		if (n == 0)
+		/* It may have been changed at the last moment. */
+		if (n == 0 && atomic_load(&u->deadline_ms) == deadline)
 			break;
 		if (n < 0) {
 			if (errno == EINTR || errno == ENOMEM)
@@ -201,7 +202,6 @@ static void *watcher_main(void *arg)
 			(void)eventfd_read(u->stop_fd, &said);
 			if (said >= STOP)
 				return NULL;
-			deadline = deadline ? deadline : now_ms() + UFFD_HURRY_MS;
 		}
 		if (p[0].revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
 			break;
@@ -231,10 +231,17 @@ int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e
 	return 0;
 }
 
+void uffd_set_deadline(struct uffd *u, unsigned ms)
+{
+	atomic_store(&u->deadline_ms, ms ? now_ms() + ms : 0);
+	if (u->has_watcher)
+		(void)eventfd_write(u->stop_fd, LOOK);
+}
+
 void uffd_hurry(struct uffd *u)
 {
-	if (u->has_watcher)
-		(void)eventfd_write(u->stop_fd, HURRY);
+	if (atomic_load(&u->deadline_ms) == 0)
+		uffd_set_deadline(u, UFFD_HURRY_MS);
 }
 
 void uffd_close(struct uffd *u)

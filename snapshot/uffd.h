@@ -17,7 +17,9 @@
 #define MVM_SNAPSHOT_UFFD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/check.h"
 #include "core/mem.h"
@@ -30,7 +32,8 @@ struct uffd {
 	/* private */
 	bool has_watcher;
 	pthread_t watcher;
-	int stop_fd; /* eventfd that ends the watcher */
+	int stop_fd;                  /* eventfd that ends the watcher */
+	_Atomic uint64_t deadline_ms; /* of CLOCK_MONOTONIC; 0: none */
 	void (*gone)(void *ctx);
 	void *ctx;
 };
@@ -50,6 +53,12 @@ MUST_CHECK int uffd_serve(
  * handler says is read and not listened to.
  */
 MUST_CHECK int uffd_watch(struct uffd *u, void (*gone)(void *ctx), void *ctx, struct err *e);
+
+/*
+ * The handler has so long from now on (0: as long as it likes); then gone is called as if it had
+ * gone away.  For work that needs pages on a thread that nobody may keep for ever.
+ */
+void uffd_set_deadline(struct uffd *u, unsigned ms);
 
 /*
  * The machine is being left.  vCPUs, and I/O that is in flight, may wait for pages, and the handler

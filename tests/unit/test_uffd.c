@@ -460,6 +460,26 @@ Test(uffd, handler_that_closes_at_once_is_noticed_though_nobody_watched_yet)
 	guest_mem_fini(&m);
 }
 
+Test(uffd, handler_that_is_waited_for_too_long_is_as_good_as_gone)
+{
+	struct guest_mem m;
+	struct handler h;
+	struct uffd u;
+	bool was_blocked = false;
+
+	watched(&m, &h, &u, &was_blocked);
+	/* One that was in time. */
+	uffd_set_deadline(&u, 50);
+	uffd_set_deadline(&u, 0);
+	(void)usleep(120000);
+	t_uint(atomic_load(&gone_calls), 0);
+	uffd_set_deadline(&u, 50);
+	t_true(wait_for_gone());
+	uffd_close(&u);
+	leave(&h);
+	guest_mem_fini(&m);
+}
+
 Test(uffd, handler_that_talks_is_not_listened_to)
 {
 	struct guest_mem m;
