@@ -191,9 +191,11 @@ int working_set_prefetch(const struct working_set *w, const struct guest_mem *m,
 		return rc;
 	read_ahead(memory_fd, w->read, w->nread);
 	read_ahead(memory_fd, w->written, w->nwritten);
-	rc = populate(m, w->read, w->nread, MADV_POPULATE_READ, is_cancelled);
+	/* Copies first: a page that is read beside them would be mapped, and KVM's view of it
+	 * thrown away for its copy. */
+	rc = populate(m, w->written, w->nwritten, MADV_POPULATE_WRITE, is_cancelled);
 	if (rc == 0)
-		rc = populate(m, w->written, w->nwritten, MADV_POPULATE_WRITE, is_cancelled);
+		rc = populate(m, w->read, w->nread, MADV_POPULATE_READ, is_cancelled);
 	return rc < 0 ? err_sys(e, rc, NULL, "cannot bring in the pages of the working set") : 0;
 }
 
