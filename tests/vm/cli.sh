@@ -39,11 +39,15 @@ without_a_verb() {
 	refused 152 "--level 'loud'" --level loud
 	refused 153 "--id 'a/b'" --id a/b
 	refused 153 '--config-file' --no-api
-	refused 1 'no snapshots' --snapshot-version
+	refused 1 'nowhere' --describe-snapshot nowhere
+	"$MVM" --snapshot-version >out 2>err || fail "no version of snapshots"
+	expect_out '^v1\.0\.0$'
+	"$MVM" --describe-snapshot "$top/tests/snapshots/1.0/state" >out 2>err || fail "a snapshot that it cannot describe"
+	expect_out '^v1\.0\.0$'
 }
 test_case '' 'flags without a verb are those of mvm serve' without_a_verb
 
-for verb in serve api console ps doctor; do
+for verb in serve api console snapshot restore inspect ps doctor; do
 	test_case '' "help of $verb" help $verb
 done
 
