@@ -21,15 +21,16 @@ static const struct restore *restore_of(const struct foreground *f)
 
 static int build(struct foreground *f, struct err *e)
 {
-	int rc = foreground_make_loop(f, e);
-
-	return rc == 0 ? snapshots_load(&f->snapshots, f->instance, &restore_of(f)->options.load, e)
-		       : rc;
+	return snapshots_build(&f->snapshots, f->instance, &restore_of(f)->options.load, e);
 }
 
 static int start(struct foreground *f, struct err *e)
 {
-	return restore_of(f)->options.paused ? 0 : instance_resume(f->instance, e);
+	int rc = snapshots_start(&f->snapshots, e);
+
+	if (rc < 0 || restore_of(f)->options.paused)
+		return rc;
+	return instance_resume(f->instance, e);
 }
 
 static int make_instance(struct restore *r, uint64_t main_time_us, struct err *e)

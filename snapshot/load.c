@@ -25,13 +25,6 @@
 /* For the pages that a load itself needs: a handler that takes longer is as good as gone. */
 enum { HANDLER_MS = 30000 };
 
-/* What fill_memory needs; on the stack of the load. */
-struct filling {
-	struct loader *l;
-	const struct chain *chain;
-	const struct load_options *o;
-};
-
 /*
  * On the watcher's thread.  Pages that were not brought would be zero: a guest that went on would
  * take them for its data, and write them to its disks.  Nothing here may wait for the loop, which
@@ -53,18 +46,18 @@ static void on_handler_gone(void *ctx)
 
 static int fill_memory(void *ctx, struct guest_mem *m, struct err *e)
 {
-	const struct filling *f = ctx;
+	struct loader *l = ctx;
 	struct ram_layer layer[RAM_LAYERS_MAX];
 	int rc;
 
-	if (f->o->backend == LOAD_BACKEND_FILE)
-		return ram_load(m, layer, chain_layers(f->chain, layer), e);
-	rc = uffd_serve(&f->l->uffd, m, f->o->uffd_path, e);
+	if (l->options->backend == LOAD_BACKEND_FILE)
+		return ram_load(m, layer, chain_layers(l->chain, layer), e);
+	rc = uffd_serve(&l->uffd, m, l->options->uffd_path, e);
 	if (rc == 0)
-		rc = uffd_watch(&f->l->uffd, on_handler_gone, f->l, e);
+		rc = uffd_watch(&l->uffd, on_handler_gone, l, e);
 	/* The first pages are asked for by the loop's thread, which serves nobody meanwhile. */
 	if (rc == 0)
-		uffd_set_deadline(&f->l->uffd, HANDLER_MS);
+		uffd_set_deadline(&l->uffd, HANDLER_MS);
 	return rc;
 }
 
@@ -82,33 +75,19 @@ static void release(void *ctx)
 
 /* --- the steps --- */
 
-static void describe_options(const struct load_options *o, struct chain *chain, struct filling *f,
-	struct restore_source *ret)
+static int build(struct loader *l, struct err *e)
 {
-	*ret = (struct restore_source){
-		.state = chain->link[0].snapshot->vm,
+	const struct start_options start = { .restore = &l->source };
+
+	l->source = (struct restore_source){
+		.state = l->chain->link[0].snapshot->vm,
 		.fill_memory = fill_memory,
-		.fill_ctx = f,
+		.fill_ctx = l,
 		.leaving = release,
-		.leaving_ctx = f->l,
-		.holds_clock = o->holds_clock,
+		.leaving_ctx = l,
+		.holds_clock = l->options->holds_clock,
 	};
-}
-
-static int build(struct loader *l, const struct load_options *o, struct chain *chain, struct err *e)
-{
-	struct filling filling = { .l = l, .chain = chain, .o = o };
-	struct restore_source source;
-	const struct start_options start = { .restore = &source };
-	int rc;
-
-	describe_options(o, chain, &filling, &source);
-	rc = instance_build(l->in, &start, e);
-	if (rc == 0)
-		rc = instance_start(l->in, &start, e);
-	if (rc == 0)
-		uffd_set_deadline(&l->uffd, 0);
-	return rc;
+	return instance_build(l->in, &start, e);
 }
 
 static int check_backend(const struct load_options *o, const struct chain *chain, struct err *e)
@@ -135,11 +114,12 @@ static int check_host(
 	return rc;
 }
 
-static int load(struct loader *l, const struct load_options *o, struct chain *chain, struct err *e)
+static int prepare(struct loader *l, struct err *e)
 {
-	const struct chain_link *top = &chain->link[0];
+	const struct load_options *o = l->options;
+	const struct chain_link *top = &l->chain->link[0];
 	const struct snapshot *s = top->snapshot;
-	int rc = check_backend(o, chain, e);
+	int rc = check_backend(o, l->chain, e);
 
 	if (rc == 0)
 		rc = rebind_check(s, o, e);
@@ -147,12 +127,7 @@ static int load(struct loader *l, const struct load_options *o, struct chain *ch
 		rc = check_host(s, o, l->in->cfg.kvm_path, e);
 	if (rc == 0)
 		rc = rebind(l->in, s, o, top->state_path, e);
-	if (rc == 0)
-		rc = build(l, o, chain, e);
-	if (rc < 0)
-		return rc;
-	loader_keep_working_set(l, o, chain);
-	return 0;
+	return rc == 0 ? build(l, e) : rc;
 }
 
 static struct loader *new_loader(struct instance *in, struct saver *s)
@@ -168,10 +143,9 @@ static struct loader *new_loader(struct instance *in, struct saver *s)
 	return l;
 }
 
-int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
+int loader_build(struct instance *in, const struct load_options *o, struct saver *s,
 	struct loader **ret, struct err *e)
 {
-	struct chain *chain = NULL;
 	struct loader *l;
 	int rc;
 
@@ -181,16 +155,48 @@ int loader_load(struct instance *in, const struct load_options *o, struct saver 
 	if (in->is_boot_path)
 		return err_set(e, -EPERM, "the machine has been described already");
 	l = new_loader(in, s);
-	rc = l ? 0 : err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
+	if (!l)
+		return err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
+	l->options = o;
+	rc = chain_open(
+		&l->chain, o->state_path, o->memory_path, o->backend == LOAD_BACKEND_FILE, e);
 	if (rc == 0)
-		rc = chain_open(
-			&chain, o->state_path, o->memory_path, o->backend == LOAD_BACKEND_FILE, e);
-	if (rc == 0)
-		rc = load(l, o, chain, e);
-	if (rc == 0 && s)
-		saver_set_base(s, chain->link[0].snapshot, chain->link[0].state_path,
-			chain->link[0].memory_path);
-	chain_free(chain);
+		rc = prepare(l, e);
+	if (rc == 0) {
+		*ret = l;
+		return 0;
+	}
+	loader_free(l);
+	instance_forget(in);
+	return rc;
+}
+
+int loader_start(struct loader *l, struct err *e)
+{
+	const struct start_options start = { .restore = &l->source };
+	const struct chain_link *top = &l->chain->link[0];
+	int rc = instance_start(l->in, &start, e);
+
+	if (rc < 0)
+		return rc;
+	uffd_set_deadline(&l->uffd, 0);
+	if (l->saver)
+		saver_set_base(l->saver, top->snapshot, top->state_path, top->memory_path);
+	loader_keep_working_set(l, l->options, l->chain);
+	chain_free(ptr_take(l->chain));
+	l->options = NULL;
+	return 0;
+}
+
+int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
+	struct loader **ret, struct err *e)
+{
+	struct loader *l = NULL;
+	int rc = loader_build(in, o, s, &l, e);
+
+	if (rc < 0)
+		return rc;
+	rc = loader_start(l, e);
 	if (rc == 0) {
 		*ret = l;
 		return 0;
@@ -205,6 +211,7 @@ void loader_free(struct loader *l)
 	if (!l)
 		return;
 	loader_end_working_set(l);
+	chain_free(l->chain);
 	uffd_close(&l->uffd);
 	fd_closep(&l->memory_fd);
 	free(l);

@@ -54,6 +54,16 @@ struct load_options {
 struct loader;
 
 /*
+ * The same in two steps, for who has other things to do while the vCPUs' threads set themselves up:
+ * everything is checked and opened, and the machine is being made, without a loop yet; then it is
+ * there.  o is borrowed until the second has returned. A second step that fails leaves l to
+ * loader_free(), and then the instance to instance_forget().
+ */
+MUST_CHECK int loader_build(struct instance *in, const struct load_options *o, struct saver *s,
+	struct loader **ret, struct err *e);
+MUST_CHECK int loader_start(struct loader *l, struct err *e);
+
+/*
  * 0: the instance is paused with the machine in it, and *ret has what must live as long as the
  * machine (mapped files, the handler, the working set); or -errno with e naming section and cause.
  * s, which may be NULL and outlives the machine's activity, is told what the machine came from.

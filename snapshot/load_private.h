@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "core/job.h"
 #include "core/loop.h"
+#include "instance_change.h"
 #include "snapshot/chain.h"
 #include "snapshot/load.h"
 #include "snapshot/uffd.h"
@@ -19,6 +20,11 @@ enum loader_step { STEP_NOTHING, STEP_PREFETCH, STEP_SCORE, STEP_RECORD };
 
 struct loader {
 	struct instance *in;
+	/* until it has started */
+	const struct load_options *options;
+	struct chain *chain;
+	struct restore_source source;
+	/* for its life */
 	struct saver *saver; /* may be NULL */
 	struct uffd uffd;
 	atomic_bool is_leaving; /* read by the watcher of uffd and by the job */

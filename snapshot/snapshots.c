@@ -16,6 +16,17 @@ int snapshots_load(
 	return loader_load(in, o, s->saver, &s->loader, e);
 }
 
+int snapshots_build(
+	struct snapshots *s, struct instance *in, const struct load_options *o, struct err *e)
+{
+	return loader_build(in, o, s->saver, &s->loader, e);
+}
+
+int snapshots_start(struct snapshots *s, struct err *e)
+{
+	return loader_start(s->loader, e);
+}
+
 void snapshots_close(struct snapshots *s)
 {
 	saver_free(ptr_take(s->saver));

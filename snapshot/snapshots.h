@@ -31,6 +31,11 @@ MUST_CHECK int snapshots_open(struct snapshots *s, struct instance *in, struct e
 MUST_CHECK int snapshots_load(
 	struct snapshots *s, struct instance *in, const struct load_options *o, struct err *e);
 
+/* The same in two steps: loader_build(), which needs no loop yet, and loader_start(). */
+MUST_CHECK int snapshots_build(
+	struct snapshots *s, struct instance *in, const struct load_options *o, struct err *e);
+MUST_CHECK int snapshots_start(struct snapshots *s, struct err *e);
+
 /* A save that is under way fails.  The loop runs no more, but is there; after instance_quiet() and
  * before instance_close().  Accepts a zeroed one. */
 void snapshots_close(struct snapshots *s);
