@@ -166,17 +166,27 @@ static int check_base(const struct chain_link *above, const struct chain_link *b
 		above->state_path, base->state_path);
 }
 
+/* Links are made as they are needed: each is large, and most chains have one. */
+static struct chain_link *add_link(struct chain *c)
+{
+	struct chain_link *l = &c->link[c->n++];
+
+	l->snapshot = NULL;
+	l->memory_fd = -1;
+	l->state_path[0] = l->memory_path[0] = '\0';
+	return l;
+}
+
 static int read_all(struct chain *c, const char *state_path, const char *memory_path,
 	bool opens_memory, struct err *e)
 {
-	struct chain_link *l = &c->link[0];
+	struct chain_link *l = add_link(c);
 	int rc = find_state(state_path, l->state_path, e);
 
 	if (rc == 0)
 		rc = read_link(l, l->state_path, &l->snapshot, e);
 	if (rc < 0)
 		return rc;
-	c->n = 1;
 	if (opens_memory)
 		rc = open_memory(l, memory_path, e);
 	while (rc == 0 && l->snapshot->kind == SNAPSHOT_DIFF) {
@@ -185,11 +195,9 @@ static int read_all(struct chain *c, const char *state_path, const char *memory_
 				"more than %d snapshots on top of each other: merge some (mvm "
 				"snapshot --merge)",
 				RAM_LAYERS_MAX);
-		rc = find_base(l, l + 1, e);
-		if (rc < 0)
-			return rc;
-		c->n++;
-		rc = check_base(l, l + 1, e);
+		rc = find_base(l, add_link(c), e);
+		if (rc == 0)
+			rc = check_base(l, l + 1, e);
 		if (rc == 0 && opens_memory)
 			rc = open_base_memory(l, l + 1, e);
 		l++;
@@ -205,13 +213,7 @@ int chain_open(struct chain **ret, const char *state_path, const char *memory_pa
 
 	if (!c)
 		return err_sys(e, -ENOMEM, NULL, "cannot read the snapshot");
-	/* Not all of it: most chains have one link, and each is large. */
 	c->n = 0;
-	for (unsigned i = 0; i < RAM_LAYERS_MAX; i++) {
-		c->link[i].snapshot = NULL;
-		c->link[i].memory_fd = -1;
-		c->link[i].state_path[0] = c->link[i].memory_path[0] = '\0';
-	}
 	rc = read_all(c, state_path, memory_path, opens_memory, e);
 	if (rc < 0) {
 		chain_free(c);
@@ -225,7 +227,7 @@ void chain_free(struct chain *c)
 {
 	if (!c)
 		return;
-	for (unsigned i = 0; i < RAM_LAYERS_MAX; i++) {
+	for (unsigned i = 0; i < c->n; i++) {
 		snapshot_free(c->link[i].snapshot);
 		fd_closep(&c->link[i].memory_fd);
 	}
