@@ -196,6 +196,7 @@ int loader_load(struct instance *in, const struct load_options *o, struct saver 
 
 	if (rc < 0)
 		return rc;
+	INVARIANT(l);
 	rc = loader_start(l, e);
 	if (rc == 0) {
 		*ret = l;
