@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "vcpu_private.h"
 #include "x86/cpu_template.h"
 #include "x86/cpuid.h"
 #include "x86/regs.h"
@@ -25,114 +26,6 @@ enum { STACK_BYTES = 128 * 1024 };
 static void on_kick(int signo)
 {
 	(void)signo;
-}
-
-void vcpu_group_init(struct vcpu_group *g)
-{
-	(void)pthread_mutex_init(&g->lock, NULL);
-	(void)pthread_cond_init(&g->changed, NULL);
-	g->kvm.dev_fd = g->kvm.vm_fd = -1;
-}
-
-void vcpu_group_fini(struct vcpu_group *g)
-{
-	kvm_close(&g->kvm);
-	(void)pthread_cond_destroy(&g->changed);
-	(void)pthread_mutex_destroy(&g->lock);
-}
-
-static void enter(struct vcpu_group *g, enum vcpu_stage stage)
-{
-	(void)pthread_mutex_lock(&g->lock);
-	g->stage = stage;
-	(void)pthread_cond_broadcast(&g->changed);
-	(void)pthread_mutex_unlock(&g->lock);
-}
-
-static void publish(struct vcpu_group *g, bool *flag)
-{
-	(void)pthread_mutex_lock(&g->lock);
-	*flag = true;
-	(void)pthread_cond_broadcast(&g->changed);
-	(void)pthread_mutex_unlock(&g->lock);
-}
-
-void vcpu_group_has_cpuid(struct vcpu_group *g)
-{
-	publish(g, &g->has_host_cpuid);
-}
-
-void vcpu_group_has_entry(struct vcpu_group *g)
-{
-	publish(g, &g->has_entry);
-}
-
-/* What set-up came to so far; under the lock. */
-static int outcome(const struct vcpu_group *g, struct err *e)
-{
-	if (g->error.code != 0 && e)
-		*e = g->error;
-	return g->error.code;
-}
-
-int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e)
-{
-	int rc;
-
-	(void)pthread_mutex_lock(&g->lock);
-	while (g->stage < STAGE_OBJECTS && g->error.code == 0)
-		(void)pthread_cond_wait(&g->changed, &g->lock);
-	rc = outcome(g, e);
-	(void)pthread_mutex_unlock(&g->lock);
-	return rc;
-}
-
-int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e)
-{
-	int rc;
-
-	(void)pthread_mutex_lock(&g->lock);
-	while (g->ready < g->cpus && g->error.code == 0)
-		(void)pthread_cond_wait(&g->changed, &g->lock);
-	rc = outcome(g, e);
-	(void)pthread_mutex_unlock(&g->lock);
-	return rc;
-}
-
-/* The waits: 0, or -ECANCELED when the thread shall leave instead. */
-static int wait_stage(struct vcpu_group *g, enum vcpu_stage stage)
-{
-	bool go;
-
-	(void)pthread_mutex_lock(&g->lock);
-	while (g->stage < stage && !g->quit)
-		(void)pthread_cond_wait(&g->changed, &g->lock);
-	go = !g->quit;
-	(void)pthread_mutex_unlock(&g->lock);
-	return go ? 0 : -ECANCELED;
-}
-
-static int wait_flag(struct vcpu_group *g, const bool *flag)
-{
-	bool go;
-
-	(void)pthread_mutex_lock(&g->lock);
-	while (!*flag && !g->quit)
-		(void)pthread_cond_wait(&g->changed, &g->lock);
-	go = !g->quit;
-	(void)pthread_mutex_unlock(&g->lock);
-	return go ? 0 : -ECANCELED;
-}
-
-static void report(struct vcpu_group *g, const struct err *e)
-{
-	(void)pthread_mutex_lock(&g->lock);
-	if (e->code == 0)
-		g->ready++;
-	else if (g->error.code == 0)
-		g->error = *e;
-	(void)pthread_cond_broadcast(&g->changed);
-	(void)pthread_mutex_unlock(&g->lock);
 }
 
 /* --- set-up, on the vCPU's thread; -ECANCELED when told to leave --- */
@@ -158,7 +51,7 @@ static int make_cpuid(struct vcpu *v, struct err *e)
 		rc = cpu_template_apply_cpuid(g->cpu, &g->cpuid, e);
 	if (rc < 0)
 		return rc;
-	enter(g, STAGE_CPUID);
+	vcpu_group_enter(g, STAGE_CPUID);
 	return 0;
 }
 
@@ -190,14 +83,14 @@ static int make_objects(struct vcpu *v, struct err *e)
 	int rc = g->make_objects(g->ctx, e);
 
 	if (rc == 0)
-		enter(g, STAGE_OBJECTS);
+		vcpu_group_enter(g, STAGE_OBJECTS);
 	return rc;
 }
 
 static int set_up_boot(struct vcpu *v, struct err *e)
 {
 	struct vcpu_group *g = v->group;
-	int rc = wait_flag(g, &g->has_host_cpuid);
+	int rc = vcpu_group_wait_flag(g, &g->has_host_cpuid);
 
 	if (rc == 0)
 		rc = make_cpuid(v, e);
@@ -206,14 +99,14 @@ static int set_up_boot(struct vcpu *v, struct err *e)
 	if (rc == 0)
 		rc = set_msrs(v, e);
 	if (rc == 0)
-		rc = wait_flag(g, &g->has_entry);
+		rc = vcpu_group_wait_flag(g, &g->has_entry);
 	return rc == 0 ? regs_set_entry(v->fd, &g->entry, e) : rc;
 }
 
 /* An application CPU: KVM keeps it waiting for INIT, and that sets its registers. */
 static int set_up_application(struct vcpu *v, struct err *e)
 {
-	int rc = wait_stage(v->group, STAGE_CPUID);
+	int rc = vcpu_group_wait_stage(v->group, STAGE_CPUID);
 
 	if (rc == 0)
 		rc = set_cpuid(v, e);
@@ -239,7 +132,7 @@ static int set_up_state(struct vcpu *v, struct err *e)
 
 	/* Some of its registers are addresses that KVM looks at, and writes to. */
 	if (rc == 0)
-		rc = wait_flag(g, &g->has_entry);
+		rc = vcpu_group_wait_flag(g, &g->has_entry);
 	if (rc == 0)
 		rc = cpu_state_load(&g->kvm, v->fd, &g->state[v->id], g->advance_ns, e);
 	if (rc == 0)
@@ -253,7 +146,7 @@ static int set_up(struct vcpu *v, struct err *e)
 {
 	struct vcpu_group *g = v->group;
 	bool is_boot = v->id == 0;
-	int rc = is_boot ? make_objects(v, e) : wait_stage(g, STAGE_OBJECTS);
+	int rc = is_boot ? make_objects(v, e) : vcpu_group_wait_stage(g, STAGE_OBJECTS);
 
 	if (rc == 0)
 		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
@@ -292,34 +185,12 @@ static void stand_still(struct vcpu *v)
 		tell_clock(v);
 }
 
-/* Makes the thread leave KVM_RUN; under the lock. */
-static void kick(const struct vcpu *v)
+void vcpu_kick(const struct vcpu *v)
 {
 	/* Before the signal: if that arrives before KVM_RUN begins, the flag makes KVM_RUN return.
 	 */
 	WRITE_ONCE(v->run->immediate_exit, 1);
 	(void)pthread_kill(v->thread, KICK_SIGNAL);
-}
-
-void vcpu_group_pause(struct vcpu_group *g, const struct vcpu *v)
-{
-	(void)pthread_mutex_lock(&g->lock);
-	INVARIANT(g->stage == STAGE_GO);
-	g->paused = true;
-	g->pauses++;
-	g->standing = 0;
-	for (unsigned i = 0; i < g->cpus; i++)
-		kick(&v[i]);
-	(void)pthread_mutex_unlock(&g->lock);
-}
-
-void vcpu_group_resume(struct vcpu_group *g)
-{
-	(void)pthread_mutex_lock(&g->lock);
-	g->paused = false;
-	g->stage = STAGE_GO;
-	(void)pthread_cond_broadcast(&g->changed);
-	(void)pthread_mutex_unlock(&g->lock);
 }
 
 /* --- running --- */
@@ -372,8 +243,8 @@ static void *vcpu_main(void *arg)
 	rc = set_up(v, &e);
 	if (rc == -ECANCELED)
 		return NULL;
-	report(v->group, &e);
-	if (rc == 0 && wait_stage(v->group, STAGE_GO) == 0)
+	vcpu_group_report(v->group, &e);
+	if (rc == 0 && vcpu_group_wait_stage(v->group, STAGE_GO) == 0)
 		run_guest(v);
 	return NULL;
 }
@@ -426,7 +297,7 @@ void vcpu_stop(struct vcpu *v)
 	(void)pthread_cond_broadcast(&g->changed);
 	if (may_run) {
 		atomic_store(&v->stop, true);
-		kick(v);
+		vcpu_kick(v);
 	}
 	(void)pthread_mutex_unlock(&g->lock);
 }

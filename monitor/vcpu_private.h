@@ -1,0 +1,22 @@
+/* Between the parts of vcpu.h: vcpu_group.c (what the vCPUs share) and vcpu.c (the thread of each).
+ */
+#ifndef MVM_VCPU_PRIVATE_H
+#define MVM_VCPU_PRIVATE_H
+
+#include "vcpu.h"
+
+/* Publishes what was written before, and wakes whoever waits for it. */
+void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage);
+
+/* The waits of a vCPU's thread, for a stage or one of the flags of g: 0, or -ECANCELED when the
+ * thread shall leave instead. */
+MUST_CHECK int vcpu_group_wait_stage(struct vcpu_group *g, enum vcpu_stage stage);
+MUST_CHECK int vcpu_group_wait_flag(struct vcpu_group *g, const bool *flag);
+
+/* The thread's set-up has come to e; its code is 0 when all is well. */
+void vcpu_group_report(struct vcpu_group *g, const struct err *e);
+
+/* Makes the thread of v leave KVM_RUN.  Under the lock of its group. */
+void vcpu_kick(const struct vcpu *v);
+
+#endif
