@@ -185,6 +185,7 @@ static int read_load(const struct load_body *b, struct load_options *o, struct f
 		.pages = (enum load_pages)b->huge_pages,
 		.track_dirty = b->track_dirty_pages || b->enable_diff_snapshots,
 		.accepts_any_cpu = b->accept_any_cpu,
+		.goes_on = b->resume_vm,
 		.holds_clock = b->clock == CLOCK_WORD_FROZEN,
 		.record_ms = b->record_working_set_ms,
 		.ndrives = b->ndrives,
@@ -299,11 +300,6 @@ int load_snapshot(struct request *r, struct fault *f)
 	rc = snapshots_load(a->snapshots, a->instance, &o, &e);
 	if (rc < 0)
 		return blame(&o, &e, f);
-	if (b->resume_vm) {
-		rc = instance_resume(a->instance, &e);
-		if (rc < 0)
-			return fault_set(f, LOAD_FAULT "Failed to resume microVM: %s", e.text);
-	}
 	r->is_fatal = false;
 	c->latency_us[API_LOAD] = c->vmm_latency_us[API_LOAD] = request_now_us() - r->began_us;
 	log_info("'load snapshot' API request took %llu us.",

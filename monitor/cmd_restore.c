@@ -26,11 +26,7 @@ static int build(struct foreground *f, struct err *e)
 
 static int start(struct foreground *f, struct err *e)
 {
-	int rc = snapshots_start(&f->snapshots, e);
-
-	if (rc < 0 || restore_of(f)->options.paused)
-		return rc;
-	return instance_resume(f->instance, e);
+	return snapshots_start(&f->snapshots, e);
 }
 
 static int make_instance(struct restore *r, uint64_t main_time_us, struct err *e)

@@ -76,6 +76,7 @@ struct vm_config {
 	void *leaving_ctx;
 	bool holds_clock; /* the guest's clock goes on where it stood, not at the host's time of day
 			   */
+	bool goes_on;     /* vm_start() lets it go on; otherwise it is paused then */
 	unsigned ndisks, nnets; /* together at most CONFIG_DEVICES_MAX */
 	struct disk_config disk[CONFIG_DEVICES_MAX];
 	struct net_config net[CONFIG_DEVICES_MAX];

@@ -231,7 +231,7 @@ int instance_start(struct instance *in, const struct start_options *options, str
 		vm_free(ptr_take(in->vm));
 		return rc;
 	}
-	if (options && options->restore) {
+	if (options && options->restore && !options->restore->goes_on) {
 		console_set_paused(in->console, true);
 		enter(in, INSTANCE_PAUSED);
 	} else {
@@ -292,6 +292,12 @@ int instance_pause(struct instance *in, instance_done_fn *done, void *ctx, struc
 	return 0;
 }
 
+void instance_tell_let_go(struct instance *in)
+{
+	if (in->let_go)
+		ptr_take(in->let_go)(in->let_go_ctx);
+}
+
 int instance_resume(struct instance *in, struct err *e)
 {
 	int rc = check_started(in, e);
@@ -305,8 +311,7 @@ int instance_resume(struct instance *in, struct err *e)
 	vm_resume(in->vm);
 	console_set_paused(in->console, false);
 	enter(in, INSTANCE_RUNNING);
-	if (in->let_go)
-		ptr_take(in->let_go)(in->let_go_ctx);
+	instance_tell_let_go(in);
 	return 0;
 }
 

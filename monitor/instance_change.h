@@ -34,7 +34,11 @@ struct restore_source {
 	void (*leaving)(void *ctx); /* borrowed for the machine's life */
 	void *leaving_ctx;
 	bool holds_clock;
+	bool goes_on; /* it runs when it has been started; otherwise it is paused */
 };
+
+/* Tells in->let_go, if there is one still: the machine goes on for the first time. */
+void instance_tell_let_go(struct instance *in);
 
 /* Takes back what was described, and what was opened for it: as if nothing had been.  Not once the
  * machine was built. */

@@ -385,6 +385,7 @@ static void add_restore(
 	c->leaving = from->leaving;
 	c->leaving_ctx = from->leaving_ctx;
 	c->holds_clock = from->holds_clock;
+	c->goes_on = from->goes_on;
 	c->has_boot_timer = from->state->has_boot_timer;
 	/* Roots come first, as they did when it was saved, so the order is the same. */
 	INVARIANT(from->state->ndevices == in->ndrives + in->nnics);

@@ -256,7 +256,7 @@ static int apply(int id, const char *arg, struct restore_options *o, struct err 
 	case OPT_KVM: o->kvm = arg; return 0;
 	case OPT_NET: return add_net(arg, o, e);
 	case OPT_NO_SET: o->load.skips_working_set = true; return 0;
-	case OPT_PAUSED: o->paused = true; return 0;
+	case OPT_PAUSED: o->load.goes_on = false; return 0;
 	case OPT_RECORD:
 		return parse_number("record-working-set", arg, UINT32_MAX, &o->load.record_ms, e);
 	case OPT_START_TIME:
@@ -279,7 +279,7 @@ static int check(const struct restore_options *o, struct err *e)
 {
 	if (!o->load.state_path)
 		return err_set(e, -EINVAL, "DIR is missing: the folder of the snapshot");
-	if (o->paused && !o->api_sock)
+	if (!o->load.goes_on && !o->api_sock)
 		return err_set(e, -EINVAL,
 			"--paused needs --api-sock: nobody else could let the machine go");
 	if (o->load.uffd_path && (o->load.record_ms > 0 || o->load.skips_working_set))
@@ -324,7 +324,7 @@ static int parse_all(int argc, char **argv, struct restore_options *o, struct er
 
 int restore_options_parse(int argc, char **argv, struct restore_options *ret, struct err *e)
 {
-	struct restore_options o = { .id = "restore", .kvm = "/dev/kvm" };
+	struct restore_options o = { .id = "restore", .kvm = "/dev/kvm", .load.goes_on = true };
 	int rc = parse_all(argc, argv, &o, e);
 
 	if (rc < 0)

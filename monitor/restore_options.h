@@ -18,7 +18,6 @@ struct restore_options {
 	enum loop_backend loop;
 	bool help;
 	bool verbose;
-	bool paused;               /* nobody lets it go but a client of the API */
 	bool timeline;             /* print it for people */
 	const char *timeline_json; /* file, or NULL */
 	const char *counters;      /* file for the devices' counters, or NULL */

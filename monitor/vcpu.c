@@ -152,6 +152,8 @@ static int set_up(struct vcpu *v, struct err *e)
 		rc = kvm_create_vcpu(&g->kvm, v->id, &v->fd, &v->run, e);
 	if (rc < 0)
 		return rc;
+	if (is_boot)
+		vcpu_group_enter(g, STAGE_VCPU);
 	if (g->state)
 		return set_up_state(v, e);
 	return is_boot ? set_up_boot(v, e) : set_up_application(v, e);

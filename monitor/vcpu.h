@@ -4,8 +4,8 @@
  * The set-up is spread over two threads because its slow parts do not depend on each other: the
  * boot vCPU's thread makes the KVM objects one after the other, while the main thread asks for the
  * supported CPUID, loads the kernel and sets up everything else.  The chain of KVM calls is the
- * longer one, so nothing in it waits to be woken up.  struct vcpu_group is what they share; its
- * stages are entered in order under its lock.
+ * longer one, so nothing in it waits to be woken up, down to the first entry into the guest.  struct
+ * vcpu_group is what they share; its stages are entered in order under its lock.
  *
  * vCPUs that go on from a state take that instead: each thread its own, once the memory is there.
  */
@@ -39,6 +39,7 @@ enum vm_end {
 enum vcpu_stage {
 	STAGE_NEW,
 	STAGE_OBJECTS, /* VM, memory and interrupt controllers exist: vCPUs may be created */
+	STAGE_VCPU,    /* the boot vCPU exists, too */
 	STAGE_CPUID,   /* cpuid is final, but for the APIC id */
 	STAGE_GO,      /* the guest runs, or did: it may be paused */
 };
@@ -73,8 +74,10 @@ struct vcpu_group {
 	enum vcpu_stage stage;
 	bool has_host_cpuid; /* cpuid is what KVM supports */
 	bool has_entry;      /* guest memory is as it shall be, and entry known */
+	bool has_board;      /* all that the guest finds beside memory and vCPUs is there */
 	bool quit;           /* leave, wherever you are */
-	unsigned ready;      /* vCPUs that wait for STAGE_GO */
+	unsigned ready;      /* vCPUs that are set up */
+	bool is_complete;    /* finish() has succeeded */
 	struct err error;    /* of the first thread that failed to set up */
 	bool paused;         /* stand still; vcpu_group_pause() */
 	unsigned pauses;     /* how often that was said */
@@ -94,6 +97,13 @@ struct vcpu_group {
 	/* Makes VM, memory slots and interrupt controllers; the boot vCPU's thread calls it first.
 	 */
 	int (*make_objects)(void *ctx, struct err *e);
+	/*
+	 * What comes when all vCPUs are set up and the board is there.  The last of them calls it, on
+	 * its thread while the main thread waits, and if the group goes, the guest runs from then
+	 * on: nobody has to be woken up for it.
+	 */
+	int (*finish)(void *ctx, struct err *e);
+	bool goes; /* set before has_board */
 	/* All vCPUs stand still; posted to loop.  Set before STAGE_GO. */
 	struct loop *loop;
 	struct loop_post standing_post;
@@ -124,12 +134,13 @@ void vcpu_group_fini(struct vcpu_group *g);
 void vcpu_group_has_cpuid(struct vcpu_group *g);
 void vcpu_group_has_entry(struct vcpu_group *g);
 
-/* Waits until the VM and its interrupt controllers exist: 0, or the -errno of what failed, with e
- * filled. */
-MUST_CHECK int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e);
+/* Waits until VM, interrupt controllers and boot vCPU exist (before, they would wait for each other
+ * in KVM): 0, or the -errno of what failed, with e filled. */
+MUST_CHECK int vcpu_group_wait_vcpu(struct vcpu_group *g, struct err *e);
 
-/* Waits until all vCPUs are ready: 0, or the -errno of the one that failed, with e filled. */
-MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);
+/* Says that the board is there and waits until the set-up is finished, or has failed: 0, or the
+ * -errno of what did, with e filled.  After 0 the guest runs, if the group goes.  The main thread. */
+MUST_CHECK int vcpu_group_finish(struct vcpu_group *g, struct err *e);
 
 /*
  * Makes the vCPUs, g->cpus of them at v, leave the guest: g->standing_post runs on g->loop when all
@@ -138,8 +149,8 @@ MUST_CHECK int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e);
  */
 void vcpu_group_pause(struct vcpu_group *g, const struct vcpu *v);
 
-/* Lets them run: the first time once vcpu_group_wait_ready() has said so, and after a pause, each
- * after it has told its guest's clock (KVM_KVMCLOCK_CTRL). */
+/* Lets them run: the first time after vcpu_group_finish(), for a group that does not go by itself,
+ * and after a pause, each after it has told its guest's clock (KVM_KVMCLOCK_CTRL). */
 void vcpu_group_resume(struct vcpu_group *g);
 
 /* Adds what v has counted to ret.  Any thread. */

@@ -53,24 +53,26 @@ static int outcome(const struct vcpu_group *g, struct err *e)
 	return g->error.code;
 }
 
-int vcpu_group_wait_objects(struct vcpu_group *g, struct err *e)
+int vcpu_group_wait_vcpu(struct vcpu_group *g, struct err *e)
 {
 	int rc;
 
 	(void)pthread_mutex_lock(&g->lock);
-	while (g->stage < STAGE_OBJECTS && g->error.code == 0)
+	while (g->stage < STAGE_VCPU && g->error.code == 0)
 		(void)pthread_cond_wait(&g->changed, &g->lock);
 	rc = outcome(g, e);
 	(void)pthread_mutex_unlock(&g->lock);
 	return rc;
 }
 
-int vcpu_group_wait_ready(struct vcpu_group *g, struct err *e)
+int vcpu_group_finish(struct vcpu_group *g, struct err *e)
 {
 	int rc;
 
 	(void)pthread_mutex_lock(&g->lock);
-	while (g->ready < g->cpus && g->error.code == 0)
+	g->has_board = true;
+	(void)pthread_cond_broadcast(&g->changed);
+	while (!g->is_complete && g->error.code == 0)
 		(void)pthread_cond_wait(&g->changed, &g->lock);
 	rc = outcome(g, e);
 	(void)pthread_mutex_unlock(&g->lock);
@@ -102,15 +104,47 @@ int vcpu_group_wait_flag(struct vcpu_group *g, const bool *flag)
 	return go ? 0 : -ECANCELED;
 }
 
+/* The first failure is the one that is told; under the lock. */
+static void fail(struct vcpu_group *g, const struct err *e)
+{
+	if (g->error.code == 0)
+		g->error = *e;
+}
+
+/* On the thread of the last vCPU that was set up. */
+static void finish(struct vcpu_group *g)
+{
+	struct err e = { 0 };
+	int rc = vcpu_group_wait_flag(g, &g->has_board);
+
+	if (rc == 0)
+		rc = g->finish(g->ctx, &e);
+	if (rc == -ECANCELED)
+		return;
+	(void)pthread_mutex_lock(&g->lock);
+	g->is_complete = rc == 0;
+	if (rc < 0)
+		fail(g, &e);
+	else if (g->goes)
+		g->stage = STAGE_GO;
+	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_mutex_unlock(&g->lock);
+}
+
 void vcpu_group_report(struct vcpu_group *g, const struct err *e)
 {
+	bool is_last;
+
 	(void)pthread_mutex_lock(&g->lock);
 	if (e->code == 0)
 		g->ready++;
-	else if (g->error.code == 0)
-		g->error = *e;
+	else
+		fail(g, e);
+	is_last = g->ready == g->cpus;
 	(void)pthread_cond_broadcast(&g->changed);
 	(void)pthread_mutex_unlock(&g->lock);
+	if (is_last)
+		finish(g);
 }
 
 /* --- standing still, and going on --- */

@@ -13,7 +13,8 @@ void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage);
 MUST_CHECK int vcpu_group_wait_stage(struct vcpu_group *g, enum vcpu_stage stage);
 MUST_CHECK int vcpu_group_wait_flag(struct vcpu_group *g, const bool *flag);
 
-/* The thread's set-up has come to e; its code is 0 when all is well. */
+/* The thread's set-up has come to e; its code is 0 when all is well.  The last one finishes that of
+ * all. */
 void vcpu_group_report(struct vcpu_group *g, const struct err *e);
 
 /* Makes the thread of v leave KVM_RUN.  Under the lock of its group. */

@@ -189,6 +189,31 @@ static int make_objects(void *ctx, struct err *e)
 	return rc;
 }
 
+/* What may interrupt: only now that all vCPUs have their LAPICs' state, which would be written over
+ * it. */
+static int load_board(struct vm *vm, struct err *e)
+{
+	const struct vm_state *s = vm->cfg.state;
+
+	if (serial_load(&vm->machine.serial, &s->serial) < 0)
+		return err_set(e, -EBADMSG, "no serial port has the state that was saved");
+	if (i8042_load(&vm->machine.i8042, &s->i8042) < 0)
+		return err_set(e, -EBADMSG, "no keyboard controller has the state that was saved");
+	machine_announce_generation(&vm->machine);
+	return 0;
+}
+
+/* On the thread of the vCPU that was set up last, while the loop's waits in vm_start(). */
+static int finish(void *ctx, struct err *e)
+{
+	struct vm *vm = ctx;
+	int rc = vm->cfg.state ? load_board(vm, e) : 0;
+
+	if (rc == 0)
+		timeline_set(vm->timeline, TIMELINE_BUILT);
+	return rc;
+}
+
 static int load(struct vm *vm, struct err *e)
 {
 	const struct vm_config *c = &vm->cfg;
@@ -316,6 +341,7 @@ int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struc
 	vm->group.mmio = &vm->machine.mmio;
 	vm->group.timeline = t;
 	vm->group.make_objects = make_objects;
+	vm->group.finish = finish;
 	vm->group.ended = on_vcpu_ended;
 	vm->group.ctx = vm;
 	if (c->state)
@@ -333,7 +359,7 @@ int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struc
 static int connect(struct vm *vm, struct err *e)
 {
 	const struct kvm *k = &vm->group.kvm;
-	int rc = vcpu_group_wait_objects(&vm->group, e);
+	int rc = vcpu_group_wait_vcpu(&vm->group, e);
 
 	if (rc == 0)
 		rc = kvm_create_pit(k, e);
@@ -342,18 +368,17 @@ static int connect(struct vm *vm, struct err *e)
 	return rc == 0 ? devices_connect(&vm->devices, k, e) : rc;
 }
 
-/* What may interrupt: only now that all vCPUs have their LAPICs' state, which would be written over
- * it. */
-static int load_board(struct vm *vm, struct err *e)
+/* From here on vm_stop() tells the loop.  True: it was stopped before. */
+static bool set_loop(struct vm *vm, struct loop *l)
 {
-	const struct vm_state *s = vm->cfg.state;
+	bool has_ended;
 
-	if (serial_load(&vm->machine.serial, &s->serial) < 0)
-		return err_set(e, -EBADMSG, "no serial port has the state that was saved");
-	if (i8042_load(&vm->machine.i8042, &s->i8042) < 0)
-		return err_set(e, -EBADMSG, "no keyboard controller has the state that was saved");
-	machine_announce_generation(&vm->machine);
-	return 0;
+	vm->group.loop = l;
+	(void)pthread_mutex_lock(&vm->end_lock);
+	vm->loop = l;
+	has_ended = vm->end != VM_RUNNING;
+	(void)pthread_mutex_unlock(&vm->end_lock);
+	return has_ended;
 }
 
 int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
@@ -366,39 +391,32 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 		.has_boot_timer = vm->cfg.has_boot_timer,
 	};
 	const struct devices_host news = { .news = on_news, .ctx = vm };
+	bool is_loaded = vm->cfg.state, goes = !is_loaded || vm->cfg.goes_on;
 	int rc = connect(vm, e);
-	bool goes = !vm->cfg.state, ended;
 
 	if (rc < 0)
 		return rc;
 	if (host)
 		vm->host = *host;
 	/* All that needs no vCPU while these are still being set up. */
-	vm->group.loop = l;
 	machine_init(&vm->machine, vm->group.kvm.vm_fd, &board);
 	vm->has_machine = true;
 	devices_add_to_bus(&vm->devices, &vm->machine.mmio);
 	devices_start(&vm->devices, l, vm->host.news ? &news : NULL);
-	rc = vcpu_group_wait_ready(&vm->group, e);
-	if (rc == 0 && !goes)
-		rc = load_board(vm, e);
-	if (rc < 0)
-		return rc;
+	vm->group.goes = goes;
+	if (set_loop(vm, l))
+		loop_post(l, &vm->ended_post);
+	rc = vcpu_group_finish(&vm->group, e);
 	/* Borrowed until here. */
 	vm->cfg.state = NULL;
 	vm->group.state = NULL;
-	(void)pthread_mutex_lock(&vm->end_lock);
-	vm->loop = l;
-	ended = vm->end != VM_RUNNING;
-	(void)pthread_mutex_unlock(&vm->end_lock);
-	if (ended) {
-		loop_post(l, &vm->ended_post);
-		return 0;
+	if (rc == 0 && is_loaded && goes) {
+		vm->phase = VM_GOING;
+		/* Later than vm_resume() does it: what the guest began meanwhile waits for the loop,
+		 * which is still busy here. */
+		devices_resume(&vm->devices);
 	}
-	timeline_set(vm->timeline, TIMELINE_BUILT);
-	if (goes)
-		vcpu_group_resume(&vm->group);
-	return 0;
+	return rc;
 }
 
 /* --- the end of all --- */

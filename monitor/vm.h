@@ -11,8 +11,8 @@
  *                                                              |  vm_save: its state as plain
  * values
  *
- * A config with a state in it makes a machine that goes on from there: vm_start() leaves it paused,
- * and the first vm_resume() lets its vCPUs run.
+ * A config with a state in it makes a machine that goes on from there: at once, or when vm_start()
+ * has left it paused with the first vm_resume().
  *
  * But for vm_stop() all calls are for the loop's thread.
  */

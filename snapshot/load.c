@@ -86,6 +86,7 @@ static int build(struct loader *l, struct err *e)
 		.leaving = release,
 		.leaving_ctx = l,
 		.holds_clock = l->options->holds_clock,
+		.goes_on = l->options->goes_on,
 	};
 	return instance_build(l->in, &start, e);
 }
@@ -183,6 +184,8 @@ int loader_start(struct loader *l, struct err *e)
 	if (l->saver)
 		saver_set_base(l->saver, top->snapshot, top->state_path, top->memory_path);
 	loader_keep_working_set(l, l->options, l->chain);
+	if (l->options->goes_on)
+		instance_tell_let_go(l->in);
 	chain_free(ptr_take(l->chain));
 	l->options = NULL;
 	return 0;

@@ -2,7 +2,7 @@
  * Loading a machine: everything is checked before anything is built.
  *
  *     state file, chain of bases --> host, memory files, disks, taps --> instance described -->
- * machine built, paused
+ * machine built, paused or already going on
  *
  * A failure before the last step leaves an instance that was not started and holds nothing of it.
  *
@@ -40,6 +40,7 @@ struct load_options {
 	const char *uffd_path; /* the handler's socket */
 	enum load_pages pages;
 	bool track_dirty;
+	bool goes_on;         /* at once, rather than being paused when it is there */
 	bool holds_clock;     /* --clock=frozen */
 	bool accepts_any_cpu; /* a CPU that lacks what the guest was told it has: a warning, not an
 				 error */
@@ -64,7 +65,7 @@ MUST_CHECK int loader_build(struct instance *in, const struct load_options *o, s
 MUST_CHECK int loader_start(struct loader *l, struct err *e);
 
 /*
- * 0: the instance is paused with the machine in it, and *ret has what must live as long as the
+ * 0: the instance is paused, or runs, with the machine in it, and *ret has what must live as long as the
  * machine (mapped files, the handler, the working set); or -errno with e naming section and cause.
  * s, which may be NULL and outlives the machine's activity, is told what the machine came from.
  * -EPERM, with nothing changed, for an instance that was started or described.

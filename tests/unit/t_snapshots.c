@@ -164,7 +164,7 @@ int __wrap_loader_load(struct instance *in, const struct load_options *o, struct
 	in->let_go = on_let_go;
 	in->let_go_ctx = &one;
 	*ret = (struct loader *)&one;
-	return 0;
+	return o->goes_on ? instance_resume(in, e) : 0;
 }
 
 void __wrap_loader_free(struct loader *l)

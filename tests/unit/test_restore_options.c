@@ -38,7 +38,7 @@ Test(restore_options, a_folder_is_enough_and_the_rest_has_defaults)
 	t_uint(o.load.ndrives + o.load.nnics + o.load.naccepted, 0);
 	t_uint(o.load.record_ms, 0);
 	t_false(o.load.track_dirty || o.load.holds_clock || o.load.accepts_any_cpu ||
-		o.load.skips_working_set || o.paused || o.timeline || o.verbose || o.help);
+		o.load.skips_working_set || !o.load.goes_on || o.timeline || o.verbose || o.help);
 	t_str(o.id, "restore");
 	t_str(o.kvm, "/dev/kvm");
 	t_int(o.loop, LOOP_AUTO);
@@ -73,7 +73,7 @@ Test(restore_options, every_option_is_taken)
 	t_uint(o.load.naccepted, 2);
 	t_str(o.load.accepted[1], "b");
 	t_true(o.load.holds_clock && o.load.track_dirty && o.load.skips_working_set &&
-		o.load.accepts_any_cpu && o.paused && o.timeline && o.verbose);
+		o.load.accepts_any_cpu && !o.load.goes_on && o.timeline && o.verbose);
 	t_int(o.load.pages, LOAD_PAGES_2M);
 	t_uint(o.load.record_ms, 250);
 	t_str(o.timeline_json, "t");
