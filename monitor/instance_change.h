@@ -9,6 +9,7 @@
 #include "instance.h"
 
 struct err;
+struct vcpu_ahead;
 
 /*
  * Begin: 0, or -EPERM (it does not run) or -EBUSY with e filled.  Then the change ends with finish,
@@ -33,6 +34,7 @@ struct restore_source {
 	void *fill_ctx;
 	void (*leaving)(void *ctx); /* borrowed for the machine's life */
 	void *leaving_ctx;
+	struct vcpu_ahead **ahead; /* vcpu_ahead.h; taken if there is one, and NULL then */
 	bool holds_clock;
 	bool goes_on; /* it runs when it has been started; otherwise it is paused */
 };

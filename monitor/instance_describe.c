@@ -384,6 +384,7 @@ static void add_restore(
 	c->fill_ctx = from->fill_ctx;
 	c->leaving = from->leaving;
 	c->leaving_ctx = from->leaving_ctx;
+	c->ahead = from->ahead;
 	c->holds_clock = from->holds_clock;
 	c->goes_on = from->goes_on;
 	c->has_boot_timer = from->state->has_boot_timer;

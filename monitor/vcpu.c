@@ -233,34 +233,36 @@ static void run_guest(struct vcpu *v)
 	}
 }
 
-static void *vcpu_main(void *arg)
+void vcpu_live(struct vcpu *v, int rc, struct err *e)
 {
-	struct vcpu *v = arg;
-	struct err e = { 0 };
 	char name[16];
-	int rc;
 
 	(void)snprintf(name, sizeof(name), "vcpu %u", v->id);
 	(void)prctl(PR_SET_NAME, name);
-	rc = set_up(v, &e);
+	if (rc == 0)
+		rc = set_up(v, e);
 	if (rc == -ECANCELED)
-		return NULL;
-	vcpu_group_report(v->group, &e);
+		return;
+	vcpu_group_report(v->group, e);
 	if (rc == 0 && vcpu_group_wait_stage(v->group, STAGE_GO) == 0)
 		run_guest(v);
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct err e = { 0 };
+
+	vcpu_live(arg, 0, &e);
 	return NULL;
 }
 
-int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e)
+int vcpu_thread_create(pthread_t *ret, void *(*run)(void *arg), void *arg)
 {
 	struct sigaction act = { .sa_handler = on_kick };
 	sigset_t kick, old;
 	pthread_attr_t attr;
 	int rc;
 
-	v->group = g;
-	v->id = id;
-	v->fd = -1;
 	(void)sigaction(KICK_SIGNAL, &act, NULL);
 	/* The thread inherits a mask in which only the kick is open: every other signal is the main
 	 * thread's. */
@@ -275,12 +277,26 @@ int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e)
 	(void)pthread_sigmask(SIG_SETMASK, &kick, &old);
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	rc = -pthread_create(&v->thread, &attr, vcpu_main, v);
+	rc = -pthread_create(ret, &attr, run, arg);
 	(void)pthread_attr_destroy(&attr);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc;
+}
+
+void vcpu_init(struct vcpu *v, struct vcpu_group *g, unsigned id)
+{
+	v->group = g;
+	v->id = id;
+	v->fd = -1;
+}
+
+int vcpu_start(struct vcpu *v, struct err *e)
+{
+	int rc = vcpu_thread_create(&v->thread, vcpu_main, v);
+
 	if (rc < 0)
 		return err_sys(e, rc, "see RLIMIT_NPROC and the cgroup's pids.max",
-			"cannot start the thread of vCPU %u", id);
+			"cannot start the thread of vCPU %u", v->id);
 	v->has_thread = true;
 	return 0;
 }

@@ -4,7 +4,7 @@
  * The set-up is spread over two threads because its slow parts do not depend on each other: the
  * boot vCPU's thread makes the KVM objects one after the other, while the main thread asks for the
  * supported CPUID, loads the kernel and sets up everything else.  The chain of KVM calls is the
- * longer one, so nothing in it waits to be woken up, down to the first entry into the guest.  struct
+ * longer one, so nothing in it waits to be woken up, down to the first entry into the guest. struct
  * vcpu_group is what they share; its stages are entered in order under its lock.
  *
  * vCPUs that go on from a state take that instead: each thread its own, once the memory is there.
@@ -98,9 +98,9 @@ struct vcpu_group {
 	 */
 	int (*make_objects)(void *ctx, struct err *e);
 	/*
-	 * What comes when all vCPUs are set up and the board is there.  The last of them calls it, on
-	 * its thread while the main thread waits, and if the group goes, the guest runs from then
-	 * on: nobody has to be woken up for it.
+	 * What comes when all vCPUs are set up and the board is there.  The last of them calls it,
+	 * on its thread while the main thread waits, and if the group goes, the guest runs from
+	 * then on: nobody has to be woken up for it.
 	 */
 	int (*finish)(void *ctx, struct err *e);
 	bool goes; /* set before has_board */
@@ -139,7 +139,8 @@ void vcpu_group_has_entry(struct vcpu_group *g);
 MUST_CHECK int vcpu_group_wait_vcpu(struct vcpu_group *g, struct err *e);
 
 /* Says that the board is there and waits until the set-up is finished, or has failed: 0, or the
- * -errno of what did, with e filled.  After 0 the guest runs, if the group goes.  The main thread. */
+ * -errno of what did, with e filled.  After 0 the guest runs, if the group goes.  The main thread.
+ */
 MUST_CHECK int vcpu_group_finish(struct vcpu_group *g, struct err *e);
 
 /*
@@ -157,8 +158,10 @@ void vcpu_group_resume(struct vcpu_group *g);
 void vcpu_add_counters(
 	const struct vcpu *v, const struct tick_clock *clock, struct vcpu_totals *ret);
 
-/* Starts the thread.  v and g stay where they are until vcpu_join().  0 or -errno with e filled. */
-MUST_CHECK int vcpu_start(struct vcpu *v, struct vcpu_group *g, unsigned id, struct err *e);
+/* v, zeroed, becomes vCPU id of g.  Then its thread is started, or one is adopted (vcpu_ahead.h): 0
+ * or -errno with e filled, and v and g stay where they are until vcpu_join(). */
+void vcpu_init(struct vcpu *v, struct vcpu_group *g, unsigned id);
+MUST_CHECK int vcpu_start(struct vcpu *v, struct err *e);
 
 /*
  * Makes the thread leave the guest and end: in two steps, so that many vCPUs leave at the same

@@ -1,4 +1,5 @@
-/* Between the parts of vcpu.h: vcpu_group.c (what the vCPUs share) and vcpu.c (the thread of each).
+/* Between the parts of vcpu.h: vcpu_group.c (what the vCPUs share), vcpu.c (the
+ * thread of each) and vcpu_ahead.c (the first of them).
  */
 #ifndef MVM_VCPU_PRIVATE_H
 #define MVM_VCPU_PRIVATE_H
@@ -16,6 +17,14 @@ MUST_CHECK int vcpu_group_wait_flag(struct vcpu_group *g, const bool *flag);
 /* The thread's set-up has come to e; its code is 0 when all is well.  The last one finishes that of
  * all. */
 void vcpu_group_report(struct vcpu_group *g, const struct err *e);
+
+/* A thread as vCPUs have it, with all signals blocked but the kick and those of its own faults: 0
+ * or -errno. */
+MUST_CHECK int vcpu_thread_create(pthread_t *ret, void *(*run)(void *arg), void *arg);
+
+/* The life of a vCPU, on its thread.  rc: 0, or -errno with e filled when something has failed
+ * before. */
+void vcpu_live(struct vcpu *v, int rc, struct err *e);
 
 /* Makes the thread of v leave KVM_RUN.  Under the lock of its group. */
 void vcpu_kick(const struct vcpu *v);

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "bootline.h"
+#include "vcpu_ahead.h"
 #include "vm_state.h"
 #include "x86/cpu_template.h"
 #include "x86/layout.h"
@@ -177,7 +179,8 @@ static int make_objects(void *ctx, struct err *e)
 {
 	struct vm *vm = ctx;
 	struct kvm *k = &vm->group.kvm;
-	int rc = kvm_create_vm(k, LAYOUT_KVM_TSS, e);
+	/* It may have been made ahead. */
+	int rc = k->vm_fd < 0 ? kvm_create_vm(k, LAYOUT_KVM_TSS, e) : 0;
 
 	if (rc == 0)
 		rc = kvm_set_memory(k, &vm->mem, vm->cfg.track_dirty, e);
@@ -267,12 +270,33 @@ static int prepare_state(struct vm *vm, struct err *e)
 	return rc == 0 ? devices_load(&vm->devices, s->device, s->ndevices, e) : rc;
 }
 
+/* The boot vCPU's first: it has most to do. */
+static int start_threads(struct vm *vm, struct err *e)
+{
+	struct vcpu_ahead **ahead = vm->cfg.ahead;
+	int rc = 0;
+
+	for (unsigned i = 0; i < vm->cfg.cpus && rc == 0; i++) {
+		struct vcpu *v = &vm->vcpu[i];
+
+		vcpu_init(v, &vm->group, i);
+		if (i == 0 && ahead && *ahead)
+			vcpu_ahead_adopt(ptr_take(*ahead), v);
+		else
+			rc = vcpu_start(v, e);
+	}
+	return rc;
+}
+
 static int build(struct vm *vm, struct err *e)
 {
 	const struct vm_config *c = &vm->cfg;
 	struct vcpu_group *g = &vm->group;
-	int rc = kvm_open(&g->kvm, c->kvm_path, e);
+	int rc = 0;
 
+	/* Whoever is ahead has it open already. */
+	if (!c->ahead || !*c->ahead)
+		rc = kvm_open(&g->kvm, c->kvm_path, e);
 	if (rc == 0 && c->cpu)
 		rc = cpu_template_check_caps(c->cpu, &g->kvm, e);
 	if (rc == 0)
@@ -280,8 +304,8 @@ static int build(struct vm *vm, struct err *e)
 			c->pages, c->prefault, e);
 	if (rc == 0 && c->track_dirty && mem_track_dirty(&vm->mem) < 0)
 		rc = err_sys(e, -ENOMEM, NULL, "cannot note which pages are written to");
-	for (unsigned i = 0; i < c->cpus && rc == 0; i++)
-		rc = vcpu_start(&vm->vcpu[i], g, i, e);
+	if (rc == 0)
+		rc = start_threads(vm, e);
 	if (rc == 0)
 		rc = c->state ? prepare_state(vm, e) : prepare_boot(vm, e);
 	return rc;
@@ -412,8 +436,8 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 	vm->group.state = NULL;
 	if (rc == 0 && is_loaded && goes) {
 		vm->phase = VM_GOING;
-		/* Later than vm_resume() does it: what the guest began meanwhile waits for the loop,
-		 * which is still busy here. */
+		/* Later than vm_resume() does it: what the guest began meanwhile waits for the
+		 * loop, which is still busy here. */
 		devices_resume(&vm->devices);
 	}
 	return rc;

@@ -19,6 +19,7 @@
 #include "snapshot/load_private.h"
 #include "snapshot/ram_load.h"
 #include "snapshot/rebind.h"
+#include "vcpu_ahead.h"
 
 /* --- memory --- */
 
@@ -85,6 +86,7 @@ static int build(struct loader *l, struct err *e)
 		.fill_ctx = l,
 		.leaving = release,
 		.leaving_ctx = l,
+		.ahead = &l->ahead,
 		.holds_clock = l->options->holds_clock,
 		.goes_on = l->options->goes_on,
 	};
@@ -159,6 +161,7 @@ int loader_build(struct instance *in, const struct load_options *o, struct saver
 	if (!l)
 		return err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
 	l->options = o;
+	l->ahead = vcpu_ahead_begin(in->cfg.kvm_path);
 	rc = chain_open(
 		&l->chain, o->state_path, o->memory_path, o->backend == LOAD_BACKEND_FILE, e);
 	if (rc == 0)
@@ -214,6 +217,7 @@ void loader_free(struct loader *l)
 {
 	if (!l)
 		return;
+	vcpu_ahead_drop(l->ahead);
 	loader_end_working_set(l);
 	chain_free(l->chain);
 	uffd_close(&l->uffd);

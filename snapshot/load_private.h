@@ -23,6 +23,7 @@ struct loader {
 	/* until it has started */
 	const struct load_options *options;
 	struct chain *chain;
+	struct vcpu_ahead *ahead;
 	struct restore_source source;
 	/* for its life */
 	struct saver *saver; /* may be NULL */
