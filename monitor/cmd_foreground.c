@@ -12,7 +12,6 @@
 #include "cmd_machine.h"
 #include "cmd_run_counters.h"
 #include "commands.h"
-#include "footprint.h"
 #include "instance.h"
 #include "terminal.h"
 
@@ -153,7 +152,7 @@ static int start(struct foreground *f, const struct foreground_ops *ops, struct 
 	signals_serve(&f->signals, f->loop, &host);
 	rc = ops->start(f, e);
 	if (rc == 0)
-		footprint_trim();
+		footprint_trim_soon(&f->footprint, f->loop);
 	return rc;
 }
 
@@ -197,6 +196,7 @@ static void finish(struct foreground *f)
 	instance_close(f->instance);
 	cmd_finish_console(f->instance->console, f->signals.fd);
 	terminal_restore();
+	footprint_end(&f->footprint);
 	loop_free(f->loop);
 	signals_fini(&f->signals);
 }

@@ -17,6 +17,7 @@
 #include "cmd_service.h"
 #include "cmd_signals.h"
 #include "core/loop.h"
+#include "footprint.h"
 #include "snapshot/snapshots.h"
 
 struct err;
@@ -53,6 +54,7 @@ struct foreground {
 	struct snapshots snapshots;
 	struct service service; /* zeroed without api_sock */
 	struct signals signals;
+	struct footprint footprint;
 	int ended_by; /* the signal that ended us, 0 for none */
 };
 

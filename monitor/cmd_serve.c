@@ -25,6 +25,7 @@ struct serve {
 	struct service service;
 	struct snapshots snapshots;
 	struct signals signals;
+	struct footprint footprint;
 	bool is_ending;
 	int ended_by; /* the signal that ended us, 0 for none */
 	int status;
@@ -144,9 +145,10 @@ static int make_instance(struct serve *s, struct err *e)
 /* Only now is the terminal the guest's. */
 static void on_started(void *ctx)
 {
-	(void)ctx;
+	struct serve *s = ctx;
+
 	(void)terminal_make_raw(STDIN_FILENO);
-	footprint_trim();
+	footprint_trim_soon(&s->footprint, s->loop);
 }
 
 static int open_service(struct serve *s, struct err *e)
@@ -208,6 +210,7 @@ static void finish(struct serve *s)
 		cmd_finish_console(s->instance->console, s->signals.fd);
 	}
 	terminal_restore();
+	footprint_end(&s->footprint);
 	loop_free(s->loop);
 	instance_free(s->instance);
 	signals_fini(&s->signals);

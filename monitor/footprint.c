@@ -2,6 +2,7 @@
 #include "footprint.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -23,7 +24,7 @@ static void trim(const Elf64_Phdr *segment)
 		(void)madvise(__executable_start + from, to - from, MADV_DONTNEED);
 }
 
-void footprint_trim(void)
+static void trim_all(void)
 {
 	const Elf64_Ehdr *head = (const void *)__executable_start;
 	const Elf64_Phdr *segment = (const void *)(__executable_start + head->e_phoff);
@@ -38,4 +39,30 @@ void footprint_trim(void)
 	/* And what was allocated for the start only: a snapshot's state is larger than all that
 	 * stays. */
 	(void)malloc_trim(0);
+}
+
+static void on_timer(struct loop_op *op, int res)
+{
+	(void)op;
+	if (res == 0)
+		trim_all();
+}
+
+void footprint_trim_soon(struct footprint *f, struct loop *l)
+{
+	static const uint64_t soon_ns = 10000000;
+
+	f->loop = l;
+	f->timer.done = on_timer;
+	loop_timeout(l, &f->timer, soon_ns);
+}
+
+void footprint_end(struct footprint *f)
+{
+	int rc = 0;
+
+	if (loop_op_is_pending(&f->timer))
+		loop_cancel(f->loop, &f->timer);
+	while (loop_op_is_pending(&f->timer) && (rc == 0 || rc == -EINTR))
+		rc = loop_turn(f->loop);
 }

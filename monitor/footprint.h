@@ -4,11 +4,23 @@
 #ifndef MVM_FOOTPRINT_H
 #define MVM_FOOTPRINT_H
 
+#include "core/loop.h"
+
+/* Embedded, zeroed. */
+struct footprint {
+	struct loop *loop;
+	struct loop_op timer;
+};
+
 /*
  * Lets go of what only the start needed: memory that was allocated and freed, and the program's own
  * code and constants, of which what still runs comes back from the page cache, which all processes
- * of mvm share, a few pages at a time. Once, when the guest runs.  Any thread.
+ * of mvm share, a few pages at a time.  Once, when the guest runs; some milliseconds after that, so
+ * that it does not run into the guest's own first pages.  The loop's thread.
  */
-void footprint_trim(void);
+void footprint_trim_soon(struct footprint *f, struct loop *l);
+
+/* Before the loop is gone; in any state. */
+void footprint_end(struct footprint *f);
 
 #endif

@@ -2,6 +2,7 @@
 #include "vcpu.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -252,11 +253,37 @@ static void *vcpu_main(void *arg)
 {
 	struct err e = { 0 };
 
+	vcpu_thread_spread();
 	vcpu_live(arg, 0, &e);
 	return NULL;
 }
 
-int vcpu_thread_create(pthread_t *ret, void *(*run)(void *arg), void *arg)
+/* What keep_apart() took away. */
+void vcpu_thread_spread(void)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
+		(void)sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+/*
+ * Some hosts start a thread on the CPU of its creator, where it waits until that one sleeps, while
+ * other CPUs are idle (measured: 600 us against 110).  So it is kept away from there until it runs.
+ */
+static void keep_apart(pthread_attr_t *attr)
+{
+	cpu_set_t cpus;
+	int here = sched_getcpu();
+
+	if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		return;
+	CPU_CLR(here, &cpus);
+	if (CPU_COUNT(&cpus) > 0)
+		(void)pthread_attr_setaffinity_np(attr, sizeof(cpus), &cpus);
+}
+
+int vcpu_thread_create(pthread_t *ret, bool is_apart, void *(*run)(void *arg), void *arg)
 {
 	struct sigaction act = { .sa_handler = on_kick };
 	sigset_t kick, old;
@@ -277,6 +304,8 @@ int vcpu_thread_create(pthread_t *ret, void *(*run)(void *arg), void *arg)
 	(void)pthread_sigmask(SIG_SETMASK, &kick, &old);
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+	if (is_apart)
+		keep_apart(&attr);
 	rc = -pthread_create(ret, &attr, run, arg);
 	(void)pthread_attr_destroy(&attr);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -292,7 +321,7 @@ void vcpu_init(struct vcpu *v, struct vcpu_group *g, unsigned id)
 
 int vcpu_start(struct vcpu *v, struct err *e)
 {
-	int rc = vcpu_thread_create(&v->thread, vcpu_main, v);
+	int rc = vcpu_thread_create(&v->thread, v->id == 0, vcpu_main, v);
 
 	if (rc < 0)
 		return err_sys(e, rc, "see RLIMIT_NPROC and the cgroup's pids.max",

@@ -14,8 +14,8 @@ struct vcpu_ahead {
 	const char *kvm_path;
 	pthread_mutex_t lock; /* guards the two below */
 	pthread_cond_t changed;
-	struct vcpu *vcpu; /* whose thread it becomes */
-	bool is_dropped;
+	bool is_decided;
+	struct vcpu *vcpu; /* whose thread it becomes; NULL: it was dropped */
 	/* the thread's, until it has ended */
 	struct kvm kvm;
 };
@@ -33,7 +33,7 @@ static struct vcpu *wait_for_vcpu(struct vcpu_ahead *a)
 	struct vcpu *v;
 
 	(void)pthread_mutex_lock(&a->lock);
-	while (!a->vcpu && !a->is_dropped)
+	while (!a->is_decided)
 		(void)pthread_cond_wait(&a->changed, &a->lock);
 	v = a->vcpu;
 	(void)pthread_mutex_unlock(&a->lock);
@@ -45,8 +45,10 @@ static void *ahead_main(void *arg)
 	struct vcpu_ahead *a = arg;
 	struct err e = { 0 };
 	struct vcpu *v;
-	int rc = kvm_open(&a->kvm, a->kvm_path, &e);
+	int rc;
 
+	vcpu_thread_spread();
+	rc = kvm_open(&a->kvm, a->kvm_path, &e);
 	if (rc == 0)
 		rc = kvm_create_vm(&a->kvm, LAYOUT_KVM_TSS, &e);
 	v = wait_for_vcpu(a);
@@ -70,7 +72,7 @@ struct vcpu_ahead *vcpu_ahead_begin(const char *kvm_path)
 	a->kvm.dev_fd = a->kvm.vm_fd = -1;
 	(void)pthread_mutex_init(&a->lock, NULL);
 	(void)pthread_cond_init(&a->changed, NULL);
-	if (vcpu_thread_create(&a->thread, ahead_main, a) == 0)
+	if (vcpu_thread_create(&a->thread, true, ahead_main, a) == 0)
 		return a;
 	end(a);
 	return NULL;
@@ -82,6 +84,7 @@ void vcpu_ahead_adopt(struct vcpu_ahead *a, struct vcpu *v)
 	v->has_thread = true;
 	(void)pthread_mutex_lock(&a->lock);
 	a->vcpu = v;
+	a->is_decided = true;
 	(void)pthread_cond_signal(&a->changed);
 	(void)pthread_mutex_unlock(&a->lock);
 }
@@ -91,7 +94,7 @@ void vcpu_ahead_drop(struct vcpu_ahead *a)
 	if (!a)
 		return;
 	(void)pthread_mutex_lock(&a->lock);
-	a->is_dropped = true;
+	a->is_decided = true;
 	(void)pthread_cond_signal(&a->changed);
 	(void)pthread_mutex_unlock(&a->lock);
 	(void)pthread_join(a->thread, NULL);

@@ -19,8 +19,11 @@ MUST_CHECK int vcpu_group_wait_flag(struct vcpu_group *g, const bool *flag);
 void vcpu_group_report(struct vcpu_group *g, const struct err *e);
 
 /* A thread as vCPUs have it, with all signals blocked but the kick and those of its own faults: 0
- * or -errno. */
-MUST_CHECK int vcpu_thread_create(pthread_t *ret, void *(*run)(void *arg), void *arg);
+ * or -errno.  is_apart: it begins on another CPU than this thread's, if there is one, and first of
+ * all calls vcpu_thread_spread(), after which it may use all that the process may. */
+MUST_CHECK int vcpu_thread_create(
+	pthread_t *ret, bool is_apart, void *(*run)(void *arg), void *arg);
+void vcpu_thread_spread(void);
 
 /* The life of a vCPU, on its thread.  rc: 0, or -errno with e filled when something has failed
  * before. */

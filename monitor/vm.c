@@ -3,12 +3,12 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/sparse.h"
 #include "bootline.h"
 #include "vcpu_ahead.h"
 #include "vm_state.h"
@@ -340,7 +340,7 @@ static void take_state(struct vm *vm, const struct vm_state *s)
 
 int vm_new(const struct vm_config *c, struct timeline *t, struct vm **ret, struct err *e)
 {
-	struct vm *vm = calloc(1, sizeof(*vm));
+	struct vm *vm = sparse_new(sizeof(*vm));
 	int rc;
 
 	if (!vm) {
@@ -495,5 +495,5 @@ void vm_free(struct vm *vm)
 	guest_mem_fini(&vm->mem);
 	config_close(&vm->cfg);
 	(void)pthread_mutex_destroy(&vm->end_lock);
-	free(vm);
+	sparse_free(vm, sizeof(*vm));
 }

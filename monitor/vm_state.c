@@ -1,21 +1,20 @@
 /* A machine as plain values (vm_state.h). */
 #include "vm_state.h"
 
-#include <stdlib.h>
-
 #include "base/check.h"
+#include "base/sparse.h"
 
 struct vm_state *vm_state_new(unsigned cpus)
 {
 	struct vm_state *s;
 
 	INVARIANT(cpus >= 1 && cpus <= CONFIG_CPUS_MAX);
-	s = calloc(1, sizeof(*s));
+	s = sparse_new(sizeof(*s));
 	if (!s)
 		return NULL;
-	s->cpu = calloc(cpus, sizeof(*s->cpu));
+	s->cpu = sparse_new(cpus * sizeof(*s->cpu));
 	if (!s->cpu) {
-		free(s);
+		sparse_free(s, sizeof(*s));
 		return NULL;
 	}
 	s->cpus = cpus;
@@ -26,6 +25,6 @@ void vm_state_free(struct vm_state *s)
 {
 	if (!s)
 		return;
-	free(s->cpu);
-	free(s);
+	sparse_free(s->cpu, s->cpus * sizeof(*s->cpu));
+	sparse_free(s, sizeof(*s));
 }

@@ -14,26 +14,31 @@
 #include "x86/cpu_state.h"
 #include "x86/cpuid_check.h"
 
-/* Each CPUID may leave our own virtual machine, so no more of them than tell CPUs apart. */
+/* Each CPUID may leave our own virtual machine, which takes microseconds: so no more of them than tell
+ * CPUs apart. */
 static void read_words(uint32_t word[8])
 {
+	unsigned max = __get_cpuid_max(0, NULL);
 	uint32_t a, b, c, d;
 
-	if (__get_cpuid(1, &a, &b, &c, &d)) {
-		word[0] = a;
-		/* Whether the host's kernel has enabled XSAVE says nothing of the CPU. */
-		word[1] = c & ~(UINT32_C(1) << 27);
-		word[2] = d;
-	}
-	if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+	__cpuid(1, a, b, c, d);
+	word[0] = a;
+	/* Whether the host's kernel has enabled XSAVE says nothing of the CPU. */
+	word[1] = c & ~(UINT32_C(1) << 27);
+	word[2] = d;
+	if (max >= 7) {
+		__cpuid_count(7, 0, a, b, c, d);
 		word[3] = b;
 		word[4] = c;
 		word[5] = d;
 	}
-	if (__get_cpuid_count(0xd, 1, &a, &b, &c, &d))
+	if (max >= 0xd) {
+		__cpuid_count(0xd, 1, a, b, c, d);
 		word[6] = a;
-	if (__get_cpuid(0x80000001, &a, &b, &c, &d))
-		word[7] = c;
+	}
+	/* Every CPU that runs 64-bit code has it. */
+	__cpuid(0x80000001, a, b, c, d);
+	word[7] = c;
 }
 
 static void read_boot_id(char *ret, size_t len)

@@ -3,15 +3,17 @@
 
 #include <stdlib.h>
 
+#include "base/sparse.h"
+
 struct snapshot *snapshot_new(unsigned cpus)
 {
-	struct snapshot *s = calloc(1, sizeof(*s));
+	struct snapshot *s = sparse_new(sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->vm = vm_state_new(cpus);
 	if (!s->vm) {
-		free(s);
+		sparse_free(s, sizeof(*s));
 		return NULL;
 	}
 	return s;
@@ -23,5 +25,5 @@ void snapshot_free(struct snapshot *s)
 		return;
 	vm_state_free(s->vm);
 	free(s->run);
-	free(s);
+	sparse_free(s, sizeof(*s));
 }
