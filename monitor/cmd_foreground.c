@@ -188,6 +188,7 @@ static void write_counters(const struct foreground *f)
 
 static void finish(struct foreground *f)
 {
+	footprint_end(&f->footprint);
 	/* The vCPUs are gone before the rest is written, so nothing is added behind our back. */
 	instance_quiet(f->instance);
 	write_counters(f);
@@ -196,7 +197,6 @@ static void finish(struct foreground *f)
 	instance_close(f->instance);
 	cmd_finish_console(f->instance->console, f->signals.fd);
 	terminal_restore();
-	footprint_end(&f->footprint);
 	loop_free(f->loop);
 	signals_fini(&f->signals);
 }

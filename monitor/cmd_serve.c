@@ -200,6 +200,7 @@ static int start(struct serve *s, struct err *e)
 
 static void finish(struct serve *s)
 {
+	footprint_end(&s->footprint);
 	if (s->instance)
 		instance_quiet(s->instance);
 	service_flush(&s->service);
@@ -210,7 +211,6 @@ static void finish(struct serve *s)
 		cmd_finish_console(s->instance->console, s->signals.fd);
 	}
 	terminal_restore();
-	footprint_end(&s->footprint);
 	loop_free(s->loop);
 	instance_free(s->instance);
 	signals_fini(&s->signals);
