@@ -70,7 +70,9 @@ struct vcpu_totals {
 struct vcpu_group {
 	pthread_mutex_t
 		lock; /* guards what follows up to the blank line; never held in the guest */
-	pthread_cond_t changed;
+	pthread_cond_t changed;      /* for the vCPUs' threads */
+	pthread_cond_t main_changed; /* for the main thread: waking it costs, so only for what it
+					waits for */
 	enum vcpu_stage stage;
 	bool has_host_cpuid; /* cpuid is what KVM supports */
 	bool has_entry;      /* guest memory is as it shall be, and entry known */

@@ -9,12 +9,14 @@ void vcpu_group_init(struct vcpu_group *g)
 {
 	(void)pthread_mutex_init(&g->lock, NULL);
 	(void)pthread_cond_init(&g->changed, NULL);
+	(void)pthread_cond_init(&g->main_changed, NULL);
 	g->kvm.dev_fd = g->kvm.vm_fd = -1;
 }
 
 void vcpu_group_fini(struct vcpu_group *g)
 {
 	kvm_close(&g->kvm);
+	(void)pthread_cond_destroy(&g->main_changed);
 	(void)pthread_cond_destroy(&g->changed);
 	(void)pthread_mutex_destroy(&g->lock);
 }
@@ -24,6 +26,8 @@ void vcpu_group_enter(struct vcpu_group *g, enum vcpu_stage stage)
 	(void)pthread_mutex_lock(&g->lock);
 	g->stage = stage;
 	(void)pthread_cond_broadcast(&g->changed);
+	if (stage == STAGE_VCPU)
+		(void)pthread_cond_signal(&g->main_changed);
 	(void)pthread_mutex_unlock(&g->lock);
 }
 
@@ -59,7 +63,7 @@ int vcpu_group_wait_vcpu(struct vcpu_group *g, struct err *e)
 
 	(void)pthread_mutex_lock(&g->lock);
 	while (g->stage < STAGE_VCPU && g->error.code == 0)
-		(void)pthread_cond_wait(&g->changed, &g->lock);
+		(void)pthread_cond_wait(&g->main_changed, &g->lock);
 	rc = outcome(g, e);
 	(void)pthread_mutex_unlock(&g->lock);
 	return rc;
@@ -73,7 +77,7 @@ int vcpu_group_finish(struct vcpu_group *g, struct err *e)
 	g->has_board = true;
 	(void)pthread_cond_broadcast(&g->changed);
 	while (!g->is_complete && g->error.code == 0)
-		(void)pthread_cond_wait(&g->changed, &g->lock);
+		(void)pthread_cond_wait(&g->main_changed, &g->lock);
 	rc = outcome(g, e);
 	(void)pthread_mutex_unlock(&g->lock);
 	return rc;
@@ -107,8 +111,10 @@ int vcpu_group_wait_flag(struct vcpu_group *g, const bool *flag)
 /* The first failure is the one that is told; under the lock. */
 static void fail(struct vcpu_group *g, const struct err *e)
 {
-	if (g->error.code == 0)
-		g->error = *e;
+	if (g->error.code != 0)
+		return;
+	g->error = *e;
+	(void)pthread_cond_signal(&g->main_changed);
 }
 
 /* On the thread of the last vCPU that was set up. */
@@ -128,6 +134,7 @@ static void finish(struct vcpu_group *g)
 	else if (g->goes)
 		g->stage = STAGE_GO;
 	(void)pthread_cond_broadcast(&g->changed);
+	(void)pthread_cond_signal(&g->main_changed);
 	(void)pthread_mutex_unlock(&g->lock);
 }
 
@@ -141,7 +148,6 @@ void vcpu_group_report(struct vcpu_group *g, const struct err *e)
 	else
 		fail(g, e);
 	is_last = g->ready == g->cpus;
-	(void)pthread_cond_broadcast(&g->changed);
 	(void)pthread_mutex_unlock(&g->lock);
 	if (is_last)
 		finish(g);
