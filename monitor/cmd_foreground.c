@@ -12,6 +12,7 @@
 #include "cmd_machine.h"
 #include "cmd_run_counters.h"
 #include "commands.h"
+#include "footprint.h"
 #include "instance.h"
 #include "terminal.h"
 
@@ -152,7 +153,7 @@ static int start(struct foreground *f, const struct foreground_ops *ops, struct 
 	signals_serve(&f->signals, f->loop, &host);
 	rc = ops->start(f, e);
 	if (rc == 0)
-		footprint_trim_soon(&f->footprint, f->loop);
+		footprint_trim_later(&f->trim, f->loop);
 	return rc;
 }
 
@@ -188,7 +189,7 @@ static void write_counters(const struct foreground *f)
 
 static void finish(struct foreground *f)
 {
-	footprint_end(&f->footprint);
+	later_end(&f->trim);
 	/* The vCPUs are gone before the rest is written, so nothing is added behind our back. */
 	instance_quiet(f->instance);
 	write_counters(f);

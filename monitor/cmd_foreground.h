@@ -16,8 +16,7 @@
 #include "base/check.h"
 #include "cmd_service.h"
 #include "cmd_signals.h"
-#include "core/loop.h"
-#include "footprint.h"
+#include "core/later.h"
 #include "snapshot/snapshots.h"
 
 struct err;
@@ -54,7 +53,7 @@ struct foreground {
 	struct snapshots snapshots;
 	struct service service; /* zeroed without api_sock */
 	struct signals signals;
-	struct footprint footprint;
+	struct later trim;
 	int ended_by; /* the signal that ended us, 0 for none */
 };
 

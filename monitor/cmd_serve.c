@@ -25,7 +25,7 @@ struct serve {
 	struct service service;
 	struct snapshots snapshots;
 	struct signals signals;
-	struct footprint footprint;
+	struct later trim;
 	bool is_ending;
 	int ended_by; /* the signal that ended us, 0 for none */
 	int status;
@@ -148,7 +148,7 @@ static void on_started(void *ctx)
 	struct serve *s = ctx;
 
 	(void)terminal_make_raw(STDIN_FILENO);
-	footprint_trim_soon(&s->footprint, s->loop);
+	footprint_trim_later(&s->trim, s->loop);
 }
 
 static int open_service(struct serve *s, struct err *e)
@@ -200,7 +200,7 @@ static int start(struct serve *s, struct err *e)
 
 static void finish(struct serve *s)
 {
-	footprint_end(&s->footprint);
+	later_end(&s->trim);
 	if (s->instance)
 		instance_quiet(s->instance);
 	service_flush(&s->service);

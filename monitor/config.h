@@ -75,9 +75,9 @@ struct vm_config {
 	 * page of memory, whoever brings it, must get on now.  NULL: none does. */
 	void (*leaving)(void *ctx);
 	void *leaving_ctx;
-	/* The boot vCPU's thread, for a machine with a state; NULL, there or here: there is none
-	 * yet. vm_new() may take it, and leaves NULL then. */
-	struct vcpu_ahead **ahead;
+	/* The boot vCPU's thread, for a machine with a state; borrowed for its life.  NULL, or with
+	 * none in it: there is none yet. */
+	struct vcpu_ahead *ahead;
 	bool holds_clock; /* the guest's clock goes on where it stood, not at the host's time of day
 			   */
 	bool goes_on;     /* vm_start() lets it go on; otherwise it is paused then */

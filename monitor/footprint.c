@@ -2,7 +2,6 @@
 #include "footprint.h"
 
 #include <elf.h>
-#include <errno.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -12,6 +11,8 @@
 
 /* The linker's: the first byte of the program, from which its segments count. */
 extern char __executable_start[]; // NOLINT(bugprone-reserved-identifier,cert-dcl37-c)
+
+enum { DELAY_MS = 10 };
 
 /* Whole pages of a segment: what it shares with its neighbours stays. */
 static void trim(const Elf64_Phdr *segment)
@@ -24,11 +25,12 @@ static void trim(const Elf64_Phdr *segment)
 		(void)madvise(__executable_start + from, to - from, MADV_DONTNEED);
 }
 
-static void trim_all(void)
+static void trim_all(struct later *later)
 {
 	const Elf64_Ehdr *head = (const void *)__executable_start;
 	const Elf64_Phdr *segment = (const void *)(__executable_start + head->e_phoff);
 
+	(void)later;
 	/* Headers, code and constants are mapped from the file and never written, so nothing is
 	 * lost; what was relocated is in a segment that can be written, and stays.  The table
 	 * itself lies in the first one, which comes last. */
@@ -41,28 +43,7 @@ static void trim_all(void)
 	(void)malloc_trim(0);
 }
 
-static void on_timer(struct loop_op *op, int res)
+void footprint_trim_later(struct later *later, struct loop *l)
 {
-	(void)op;
-	if (res == 0)
-		trim_all();
-}
-
-void footprint_trim_soon(struct footprint *f, struct loop *l)
-{
-	static const uint64_t soon_ns = 10000000;
-
-	f->loop = l;
-	f->timer.done = on_timer;
-	loop_timeout(l, &f->timer, soon_ns);
-}
-
-void footprint_end(struct footprint *f)
-{
-	int rc = 0;
-
-	if (loop_op_is_pending(&f->timer))
-		loop_cancel(f->loop, &f->timer);
-	while (loop_op_is_pending(&f->timer) && (rc == 0 || rc == -EINTR))
-		rc = loop_turn(f->loop);
+	later_start(later, l, DELAY_MS, trim_all);
 }

@@ -4,13 +4,7 @@
 #ifndef MVM_FOOTPRINT_H
 #define MVM_FOOTPRINT_H
 
-#include "core/loop.h"
-
-/* Embedded, zeroed. */
-struct footprint {
-	struct loop *loop;
-	struct loop_op timer;
-};
+#include "core/later.h"
 
 /*
  * Lets go of what only the start needed: memory that was allocated and freed, and the program's own
@@ -18,9 +12,6 @@ struct footprint {
  * of mvm share, a few pages at a time.  Once, when the guest runs; some milliseconds after that, so
  * that it does not run into the guest's own first pages.  The loop's thread.
  */
-void footprint_trim_soon(struct footprint *f, struct loop *l);
-
-/* Before the loop is gone; in any state. */
-void footprint_end(struct footprint *f);
+void footprint_trim_later(struct later *later, struct loop *l);
 
 #endif

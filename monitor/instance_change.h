@@ -34,7 +34,7 @@ struct restore_source {
 	void *fill_ctx;
 	void (*leaving)(void *ctx); /* borrowed for the machine's life */
 	void *leaving_ctx;
-	struct vcpu_ahead **ahead; /* vcpu_ahead.h; taken if there is one, and NULL then */
+	struct vcpu_ahead *ahead; /* borrowed for the machine's life; see struct vm_config */
 	bool holds_clock;
 	bool goes_on; /* it runs when it has been started; otherwise it is paused */
 };

@@ -1,32 +1,9 @@
 /* The boot vCPU's thread before there is a machine (vcpu_ahead.h). */
 #include "vcpu_ahead.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-
 #include "base/err.h"
-#include "core/kvm.h"
 #include "vcpu_private.h"
 #include "x86/layout.h"
-
-struct vcpu_ahead {
-	pthread_t thread;
-	const char *kvm_path;
-	pthread_mutex_t lock; /* guards the two below */
-	pthread_cond_t changed;
-	bool is_decided;
-	struct vcpu *vcpu; /* whose thread it becomes; NULL: it was dropped */
-	/* the thread's, until it has ended */
-	struct kvm kvm;
-};
-
-static void end(struct vcpu_ahead *a)
-{
-	kvm_close(&a->kvm);
-	(void)pthread_cond_destroy(&a->changed);
-	(void)pthread_mutex_destroy(&a->lock);
-	free(a);
-}
 
 static struct vcpu *wait_for_vcpu(struct vcpu_ahead *a)
 {
@@ -40,6 +17,8 @@ static struct vcpu *wait_for_vcpu(struct vcpu_ahead *a)
 	return v;
 }
 
+/* Nothing here is allocated or freed: a thread's first time makes a heap for it, which takes longer
+ * than being woken up. */
 static void *ahead_main(void *arg)
 {
 	struct vcpu_ahead *a = arg;
@@ -57,31 +36,23 @@ static void *ahead_main(void *arg)
 	/* Nobody looks at it before the stage that this thread is still to enter. */
 	v->group->kvm = a->kvm;
 	a->kvm.dev_fd = a->kvm.vm_fd = -1;
-	end(a);
 	vcpu_live(v, rc, &e);
 	return NULL;
 }
 
-struct vcpu_ahead *vcpu_ahead_begin(const char *kvm_path)
+void vcpu_ahead_begin(struct vcpu_ahead *a, const char *kvm_path)
 {
-	struct vcpu_ahead *a = calloc(1, sizeof(*a));
-
-	if (!a)
-		return NULL;
 	a->kvm_path = kvm_path;
 	a->kvm.dev_fd = a->kvm.vm_fd = -1;
 	(void)pthread_mutex_init(&a->lock, NULL);
 	(void)pthread_cond_init(&a->changed, NULL);
-	if (vcpu_thread_create(&a->thread, true, ahead_main, a) == 0)
-		return a;
-	end(a);
-	return NULL;
+	a->has_begun = true;
+	a->has_thread = vcpu_thread_create(&a->thread, true, ahead_main, a) == 0;
 }
 
-void vcpu_ahead_adopt(struct vcpu_ahead *a, struct vcpu *v)
+static void decide(struct vcpu_ahead *a, struct vcpu *v)
 {
-	v->thread = a->thread;
-	v->has_thread = true;
+	a->has_thread = false;
 	(void)pthread_mutex_lock(&a->lock);
 	a->vcpu = v;
 	a->is_decided = true;
@@ -89,14 +60,23 @@ void vcpu_ahead_adopt(struct vcpu_ahead *a, struct vcpu *v)
 	(void)pthread_mutex_unlock(&a->lock);
 }
 
-void vcpu_ahead_drop(struct vcpu_ahead *a)
+void vcpu_ahead_adopt(struct vcpu_ahead *a, struct vcpu *v)
 {
-	if (!a)
+	v->thread = a->thread;
+	v->has_thread = true;
+	decide(a, v);
+}
+
+void vcpu_ahead_end(struct vcpu_ahead *a)
+{
+	if (!a->has_begun)
 		return;
-	(void)pthread_mutex_lock(&a->lock);
-	a->is_decided = true;
-	(void)pthread_cond_signal(&a->changed);
-	(void)pthread_mutex_unlock(&a->lock);
-	(void)pthread_join(a->thread, NULL);
-	end(a);
+	if (a->has_thread) {
+		decide(a, NULL);
+		(void)pthread_join(a->thread, NULL);
+	}
+	kvm_close(&a->kvm);
+	(void)pthread_cond_destroy(&a->changed);
+	(void)pthread_mutex_destroy(&a->lock);
+	*a = (struct vcpu_ahead){ 0 };
 }

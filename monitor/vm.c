@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/sparse.h"
 #include "bootline.h"
@@ -273,15 +272,15 @@ static int prepare_state(struct vm *vm, struct err *e)
 /* The boot vCPU's first: it has most to do. */
 static int start_threads(struct vm *vm, struct err *e)
 {
-	struct vcpu_ahead **ahead = vm->cfg.ahead;
+	struct vcpu_ahead *ahead = vm->cfg.ahead;
 	int rc = 0;
 
 	for (unsigned i = 0; i < vm->cfg.cpus && rc == 0; i++) {
 		struct vcpu *v = &vm->vcpu[i];
 
 		vcpu_init(v, &vm->group, i);
-		if (i == 0 && ahead && *ahead)
-			vcpu_ahead_adopt(ptr_take(*ahead), v);
+		if (i == 0 && ahead && ahead->has_thread)
+			vcpu_ahead_adopt(ahead, v);
 		else
 			rc = vcpu_start(v, e);
 	}
@@ -295,7 +294,7 @@ static int build(struct vm *vm, struct err *e)
 	int rc = 0;
 
 	/* Whoever is ahead has it open already. */
-	if (!c->ahead || !*c->ahead)
+	if (!c->ahead || !c->ahead->has_thread)
 		rc = kvm_open(&g->kvm, c->kvm_path, e);
 	if (rc == 0 && c->cpu)
 		rc = cpu_template_check_caps(c->cpu, &g->kvm, e);

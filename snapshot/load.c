@@ -19,12 +19,14 @@
 #include "snapshot/load_private.h"
 #include "snapshot/ram_load.h"
 #include "snapshot/rebind.h"
-#include "vcpu_ahead.h"
 
 /* --- memory --- */
 
 /* For the pages that a load itself needs: a handler that takes longer is as good as gone. */
 enum { HANDLER_MS = 30000 };
+
+/* When a machine that goes on has its first pages. */
+enum { TIDY_MS = 10 };
 
 /*
  * On the watcher's thread.  Pages that were not brought would be zero: a guest that went on would
@@ -161,7 +163,7 @@ int loader_build(struct instance *in, const struct load_options *o, struct saver
 	if (!l)
 		return err_sys(e, -ENOMEM, NULL, "cannot load the snapshot");
 	l->options = o;
-	l->ahead = vcpu_ahead_begin(in->cfg.kvm_path);
+	vcpu_ahead_begin(&l->ahead, in->cfg.kvm_path);
 	rc = chain_open(
 		&l->chain, o->state_path, o->memory_path, o->backend == LOAD_BACKEND_FILE, e);
 	if (rc == 0)
@@ -173,6 +175,13 @@ int loader_build(struct instance *in, const struct load_options *o, struct saver
 	loader_free(l);
 	instance_forget(in);
 	return rc;
+}
+
+static void tidy(struct later *later)
+{
+	struct loader *l = container_of(later, struct loader, tidy);
+
+	chain_free(ptr_take(l->chain));
 }
 
 int loader_start(struct loader *l, struct err *e)
@@ -189,8 +198,9 @@ int loader_start(struct loader *l, struct err *e)
 	loader_keep_working_set(l, l->options, l->chain);
 	if (l->options->goes_on)
 		instance_tell_let_go(l->in);
-	chain_free(ptr_take(l->chain));
 	l->options = NULL;
+	/* Not now, when the guest's first pages are mapped: unmapping would stand in their way. */
+	later_start(&l->tidy, l->in->loop, TIDY_MS, tidy);
 	return 0;
 }
 
@@ -217,7 +227,8 @@ void loader_free(struct loader *l)
 {
 	if (!l)
 		return;
-	vcpu_ahead_drop(l->ahead);
+	later_end(&l->tidy);
+	vcpu_ahead_end(&l->ahead);
 	loader_end_working_set(l);
 	chain_free(l->chain);
 	uffd_close(&l->uffd);

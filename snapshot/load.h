@@ -65,10 +65,10 @@ MUST_CHECK int loader_build(struct instance *in, const struct load_options *o, s
 MUST_CHECK int loader_start(struct loader *l, struct err *e);
 
 /*
- * 0: the instance is paused, or runs, with the machine in it, and *ret has what must live as long as the
- * machine (mapped files, the handler, the working set); or -errno with e naming section and cause.
- * s, which may be NULL and outlives the machine's activity, is told what the machine came from.
- * -EPERM, with nothing changed, for an instance that was started or described.
+ * 0: the instance is paused, or runs, with the machine in it, and *ret has what must live as long
+ * as the machine (mapped files, the handler, the working set); or -errno with e naming section and
+ * cause. s, which may be NULL and outlives the machine's activity, is told what the machine came
+ * from. -EPERM, with nothing changed, for an instance that was started or described.
  */
 MUST_CHECK int loader_load(struct instance *in, const struct load_options *o, struct saver *s,
 	struct loader **ret, struct err *e);

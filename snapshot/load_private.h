@@ -8,12 +8,14 @@
 
 #include "base/err.h"
 #include "core/job.h"
+#include "core/later.h"
 #include "core/loop.h"
 #include "instance_change.h"
 #include "snapshot/chain.h"
 #include "snapshot/load.h"
 #include "snapshot/uffd.h"
 #include "snapshot/working_set.h"
+#include "vcpu_ahead.h"
 
 /* What is done about the working set next. */
 enum loader_step { STEP_NOTHING, STEP_PREFETCH, STEP_SCORE, STEP_RECORD };
@@ -23,8 +25,9 @@ struct loader {
 	/* until it has started */
 	const struct load_options *options;
 	struct chain *chain;
-	struct vcpu_ahead *ahead;
+	struct vcpu_ahead ahead;
 	struct restore_source source;
+	struct later tidy;
 	/* for its life */
 	struct saver *saver; /* may be NULL */
 	struct uffd uffd;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* Malloc would take them from the heap's top, and zero them, page by page.  Under AddressSanitizer it
- * does all the same, because that knows where they end. */
+/* Malloc would take them from the heap's top, and zero them, page by page.  Under AddressSanitizer
+ * it does all the same, because that knows where they end. */
 #ifdef __SANITIZE_ADDRESS__
 #define HAS_SANITIZER 1
 #elif defined(__has_feature)
