@@ -216,6 +216,7 @@ int instance_start(struct instance *in, const struct start_options *options, str
 		.ctx = in,
 	};
 	struct serial_host serial;
+	bool is_paused;
 	int rc;
 
 	if (in->state != INSTANCE_NOT_STARTED)
@@ -231,12 +232,10 @@ int instance_start(struct instance *in, const struct start_options *options, str
 		vm_free(ptr_take(in->vm));
 		return rc;
 	}
-	if (options && options->restore && !options->restore->goes_on) {
-		console_set_paused(in->console, true);
-		enter(in, INSTANCE_PAUSED);
-	} else {
-		enter(in, INSTANCE_RUNNING);
-	}
+	is_paused = options && options->restore && !options->restore->goes_on;
+	/* If it goes on: its serial port may have room already, and nobody was told. */
+	console_set_paused(in->console, is_paused);
+	enter(in, is_paused ? INSTANCE_PAUSED : INSTANCE_RUNNING);
 	return 0;
 }
 

@@ -430,16 +430,18 @@ int vm_start(struct vm *vm, struct loop *l, const struct vm_host *host,
 	if (set_loop(vm, l))
 		loop_post(l, &vm->ended_post);
 	rc = vcpu_group_finish(&vm->group, e);
+	if (rc < 0)
+		return rc;
 	/* Borrowed until here. */
 	vm->cfg.state = NULL;
 	vm->group.state = NULL;
-	if (rc == 0 && is_loaded && goes) {
+	if (is_loaded && goes) {
 		vm->phase = VM_GOING;
 		/* Later than vm_resume() does it: what the guest began meanwhile waits for the
 		 * loop, which is still busy here. */
 		devices_resume(&vm->devices);
 	}
-	return rc;
+	return 0;
 }
 
 /* --- the end of all --- */
