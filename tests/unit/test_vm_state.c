@@ -470,6 +470,37 @@ Test(vm_state, a_machine_goes_on_from_its_state_when_it_is_resumed)
 	T_NO_LEAKS();
 }
 
+Test(vm_state, a_machine_may_go_on_at_once)
+{
+	static const unsigned cpus[] = { 1, 4 };
+	unsigned threads = t_count_threads(), fds = t_count_fds();
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++) {
+		struct vm_state *s = saved(cpus[i], true);
+		struct rig r;
+
+		config.goes_on = true;
+		start(&r);
+		vm_state_free(s);
+		t_int(r.vm->phase, VM_GOING);
+		UNTIL(&r, runs >= cpus[i]);
+		expect_order(cpus[i]);
+		/* The interrupt that announces a new generation comes before the guest can see it.
+		 */
+		t_true(last_position(KVM_IRQ_LINE) < t_kvm_position(KVM_RUN));
+		t_true(r.t.us[TIMELINE_BUILT] <= r.t.us[TIMELINE_ENTERED]);
+		pause_it(&r);
+		vm_resume(r.vm);
+		UNTIL(&r, runs >= 2 * cpus[i]);
+		powers_off = true;
+		UNTIL(&r, r.ended == 1);
+		stop(&r);
+	}
+	t_uint(t_settled_threads(threads), threads);
+	t_uint(t_count_fds(), fds);
+	T_NO_LEAKS();
+}
+
 Test(vm_state, each_boot_has_a_generation_id_too)
 {
 	const uint64_t zero[2] = { 0 };
