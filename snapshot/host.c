@@ -14,8 +14,8 @@
 #include "x86/cpu_state.h"
 #include "x86/cpuid_check.h"
 
-/* Each CPUID may leave our own virtual machine, which takes microseconds: so no more of them than tell
- * CPUs apart. */
+/* Each CPUID may leave our own virtual machine, which takes microseconds: so no more of them than
+ * tell CPUs apart. */
 static void read_words(uint32_t word[8])
 {
 	unsigned max = __get_cpuid_max(0, NULL);
