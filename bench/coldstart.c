@@ -14,7 +14,7 @@
 #include "process.h"
 #include "report.h"
 
-enum { WARM_UP = 5, DEFAULT_RUNS = 200, MEMORY_RUNS = 5 };
+enum { WARM_UP = 5, DEFAULT_RUNS = 200, MEMORY_RUNS = 5, SETTLE_US = 200000 };
 
 struct setting {
 	const char *mvm, *floor, *first, *idle;
@@ -100,6 +100,8 @@ static double measure_memory(const struct setting *s)
 	rc = process_wait_for(&p, "idle", 10000, &when);
 	if (rc < 0)
 		die("waiting for the idle guest", rc);
+	/* When it has let go of what only the start needed. */
+	(void)usleep(SETTLE_US);
 	kib = monitor_memory(p.pid);
 	(void)process_end(&p, 1);
 	return kib;
