@@ -283,11 +283,24 @@ static void keep_apart(pthread_attr_t *attr)
 		(void)pthread_attr_setaffinity_np(attr, sizeof(cpus), &cpus);
 }
 
+static int create(pthread_t *ret, bool is_apart, void *(*run)(void *arg), void *arg)
+{
+	pthread_attr_t attr;
+	int rc;
+
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+	if (is_apart)
+		keep_apart(&attr);
+	rc = -pthread_create(ret, &attr, run, arg);
+	(void)pthread_attr_destroy(&attr);
+	return rc;
+}
+
 int vcpu_thread_create(pthread_t *ret, bool is_apart, void *(*run)(void *arg), void *arg)
 {
 	struct sigaction act = { .sa_handler = on_kick };
 	sigset_t kick, old;
-	pthread_attr_t attr;
 	int rc;
 
 	(void)sigaction(KICK_SIGNAL, &act, NULL);
@@ -302,12 +315,10 @@ int vcpu_thread_create(pthread_t *ret, bool is_apart, void *(*run)(void *arg), v
 	(void)sigdelset(&kick, SIGILL);
 	(void)sigdelset(&kick, SIGSYS);
 	(void)pthread_sigmask(SIG_SETMASK, &kick, &old);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
-	if (is_apart)
-		keep_apart(&attr);
-	rc = -pthread_create(ret, &attr, run, arg);
-	(void)pthread_attr_destroy(&attr);
+	rc = create(ret, is_apart, run, arg);
+	/* A host may forbid that, or have taken the CPU away meanwhile: it is only to be faster. */
+	if (is_apart && rc < 0 && rc != -EAGAIN)
+		rc = create(ret, false, run, arg);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc;
 }

@@ -145,17 +145,28 @@ Test(vcpu_ahead, what_failed_is_told_to_whom_adopts_it)
 	expect_failure(-EPROTO, T_KVM_PATH);
 }
 
-Test(vcpu_ahead, without_a_thread_there_is_none)
+static bool begins(int code)
 {
-	unsigned fds = t_count_fds();
 	struct rig r;
+	bool has_thread;
 
+	t_kvm_init();
 	t_kvm.fail_step = 1;
-	t_kvm.fail_errno = EAGAIN;
+	t_kvm.fail_errno = code;
 	t_kvm_count(true);
 	begin(&r);
 	t_kvm_count(false);
-	t_false(r.ahead.has_thread);
+	has_thread = r.ahead.has_thread;
 	end(&r);
+	return has_thread;
+}
+
+Test(vcpu_ahead, without_a_thread_there_is_none)
+{
+	unsigned fds = t_count_fds();
+
+	t_false(begins(EAGAIN));
+	/* Where a thread must not be told its CPU it is started all the same. */
+	t_true(begins(EPERM));
 	t_uint(t_count_fds(), fds);
 }
