@@ -317,7 +317,7 @@ int vcpu_thread_create(pthread_t *ret, bool is_apart, void *(*run)(void *arg), v
 	(void)pthread_sigmask(SIG_SETMASK, &kick, &old);
 	rc = create(ret, is_apart, run, arg);
 	/* A host may forbid that, or have taken the CPU away meanwhile: it is only to be faster. */
-	if (is_apart && rc < 0 && rc != -EAGAIN)
+	if (is_apart && (rc == -EPERM || rc == -EINVAL || rc == -ENOSYS))
 		rc = create(ret, false, run, arg);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc;
