@@ -48,10 +48,15 @@ static int save_xsave(const struct kvm *k, int vcpu_fd, struct cpu_state *ret, s
 int cpu_state_save(const struct kvm *k, int vcpu_fd, const struct msr_list *msrs,
 	struct cpu_state *ret, struct err *e)
 {
-	/* KVM_GET_MP_STATE comes first because it lets an INIT or SIPI that waits take effect, and
-	   the events last, whatever the others did to them. */
+	/*
+	 * KVM_GET_MP_STATE comes first because it lets an INIT or SIPI that waits take effect.  The
+	 * events come last, whatever the others did to them, and before as well: only when they are
+	 * asked for does KVM put the address of a page fault that waits into CR2, and the cause of
+	 * a debug exception into DR6 (x86.c, kvm_deliver_exception_payload()).
+	 */
 	const struct step first[] = {
 		{ KVM_GET_MP_STATE, &ret->mp_state, "KVM_GET_MP_STATE" },
+		{ KVM_GET_VCPU_EVENTS, &ret->events, "KVM_GET_VCPU_EVENTS" },
 		{ KVM_GET_REGS, &ret->regs, "KVM_GET_REGS" },
 		{ KVM_GET_SREGS, &ret->sregs, "KVM_GET_SREGS" },
 		{ KVM_GET_XCRS, &ret->xcrs, "KVM_GET_XCRS" },

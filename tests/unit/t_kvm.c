@@ -90,6 +90,15 @@ int t_kvm_position(unsigned long request)
 	return -1;
 }
 
+int t_kvm_last_position(unsigned long request)
+{
+	for (int i = (int)t_kvm.ntrace; i-- > 0;) {
+		if (t_kvm.trace[i] == request)
+			return i;
+	}
+	return -1;
+}
+
 unsigned t_kvm_calls(unsigned long request)
 {
 	unsigned n = 0;
@@ -379,6 +388,10 @@ static int keep(struct t_vcpu *v, unsigned long request, void *arg)
 
 	if (request == KVM_GET_XSAVE && t_kvm.xsave_size > 4096)
 		return -EINVAL;
+	if (request == KVM_GET_VCPU_EVENTS && v->fault_address) {
+		v->sregs.cr2 = v->fault_address;
+		v->fault_address = 0;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (request != kinds[i].get && request != kinds[i].set)
 			continue;

@@ -35,7 +35,9 @@ struct t_vcpu {
 	struct kvm_vcpu_events events;
 	struct kvm_mp_state mp_state;
 	uint8_t xsave[16384];
-	unsigned long tsc_khz; /* KVM_SET_TSC_KHZ */
+	unsigned long tsc_khz;  /* KVM_SET_TSC_KHZ */
+	uint64_t fault_address; /* of a page fault that waits: CR2 has it when the events are asked
+				   for */
 	bool has_regs, has_sregs, has_lapic;
 };
 
@@ -100,6 +102,7 @@ void t_kvm_init(void);
 
 /* Position of the first such request in the trace, or -1. */
 int t_kvm_position(unsigned long request);
+int t_kvm_last_position(unsigned long request); /* likewise, of the last */
 
 /* How often it was made. */
 unsigned t_kvm_calls(unsigned long request);

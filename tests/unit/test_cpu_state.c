@@ -145,6 +145,17 @@ Test(cpu_state, a_vector_state_that_is_too_large_is_an_error)
 	t_has(e.text, "vector state");
 }
 
+Test(cpu_state, the_address_of_a_page_fault_that_waits_is_saved)
+{
+	int fd;
+	struct t_vcpu *v = filled(&fd);
+
+	v->sregs.cr2 = 0x1111;
+	v->fault_address = 0x7f0000001000;
+	save(fd);
+	t_hex(state.sregs.cr2, 0x7f0000001000);
+}
+
 Test(cpu_state, what_depends_on_something_is_loaded_after_it)
 {
 	static const unsigned long order[] = { KVM_SET_SREGS, KVM_SET_REGS, KVM_SET_XCRS,
@@ -156,7 +167,7 @@ Test(cpu_state, what_depends_on_something_is_loaded_after_it)
 	save(from);
 	t_true(t_kvm_position(KVM_GET_MP_STATE) < t_kvm_position(KVM_GET_REGS));
 	t_true(t_kvm_position(KVM_GET_MP_STATE) < t_kvm_position(KVM_GET_LAPIC));
-	t_true(t_kvm_position(KVM_GET_VCPU_EVENTS) > t_kvm_position(KVM_GET_MSRS));
+	t_true(t_kvm_last_position(KVM_GET_VCPU_EVENTS) > t_kvm_position(KVM_GET_MSRS));
 	to = t_kvm_vcpu();
 	load(to, 0);
 	for (unsigned i = 1; i < ARRAY_SIZE(order); i++)

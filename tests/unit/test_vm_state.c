@@ -281,15 +281,6 @@ static uint64_t saved_msr(const struct cpu_state *s, uint32_t index)
 	return UINT64_MAX;
 }
 
-static int last_position(unsigned long request)
-{
-	int last = -1;
-
-	for (unsigned i = 0; i < t_kvm.ntrace; i++)
-		last = t_kvm.trace[i] == request ? (int)i : last;
-	return last;
-}
-
 /* --- saving --- */
 
 Test(vm_state, only_a_machine_that_is_paused_can_be_saved)
@@ -414,8 +405,8 @@ static void expect_order(unsigned cpus)
 	t_true(t_kvm_position(KVM_CREATE_PIT2) < t_kvm_position(KVM_SET_PIT2));
 	t_true(t_kvm_position(KVM_SET_CLOCK) < t_kvm_position(KVM_SET_MSRS));
 	t_true(t_kvm_position(KVM_SET_CPUID2) < t_kvm_position(KVM_SET_SREGS));
-	t_true(last_position(KVM_SET_LAPIC) < t_kvm_position(KVM_IRQ_LINE));
-	t_true(last_position(KVM_SET_IRQCHIP) < t_kvm_position(KVM_IRQ_LINE));
+	t_true(t_kvm_last_position(KVM_SET_LAPIC) < t_kvm_position(KVM_IRQ_LINE));
+	t_true(t_kvm_last_position(KVM_SET_IRQCHIP) < t_kvm_position(KVM_IRQ_LINE));
 	t_uint(t_kvm_calls(KVM_SET_CPUID2), cpus);
 	t_uint(t_kvm_calls(KVM_SET_CLOCK), 1);
 	t_uint(t_kvm_calls(KVM_KVMCLOCK_CTRL), cpus);
@@ -487,7 +478,7 @@ Test(vm_state, a_machine_may_go_on_at_once)
 		expect_order(cpus[i]);
 		/* The interrupt that announces a new generation comes before the guest can see it.
 		 */
-		t_true(last_position(KVM_IRQ_LINE) < t_kvm_position(KVM_RUN));
+		t_true(t_kvm_last_position(KVM_IRQ_LINE) < t_kvm_position(KVM_RUN));
 		t_true(r.t.us[TIMELINE_BUILT] <= r.t.us[TIMELINE_ENTERED]);
 		pause_it(&r);
 		vm_resume(r.vm);
