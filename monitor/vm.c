@@ -496,5 +496,5 @@ void vm_free(struct vm *vm)
 	guest_mem_fini(&vm->mem);
 	config_close(&vm->cfg);
 	(void)pthread_mutex_destroy(&vm->end_lock);
-	sparse_free(vm, sizeof(*vm));
+	sparse_free(vm);
 }

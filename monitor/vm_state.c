@@ -14,7 +14,7 @@ struct vm_state *vm_state_new(unsigned cpus)
 		return NULL;
 	s->cpu = sparse_new(cpus * sizeof(*s->cpu));
 	if (!s->cpu) {
-		sparse_free(s, sizeof(*s));
+		sparse_free(s);
 		return NULL;
 	}
 	s->cpus = cpus;
@@ -25,6 +25,6 @@ void vm_state_free(struct vm_state *s)
 {
 	if (!s)
 		return;
-	sparse_free(s->cpu, s->cpus * sizeof(*s->cpu));
-	sparse_free(s, sizeof(*s));
+	sparse_free(s->cpu);
+	sparse_free(s);
 }

@@ -13,7 +13,7 @@ struct snapshot *snapshot_new(unsigned cpus)
 		return NULL;
 	s->vm = vm_state_new(cpus);
 	if (!s->vm) {
-		sparse_free(s, sizeof(*s));
+		sparse_free(s);
 		return NULL;
 	}
 	return s;
@@ -25,5 +25,5 @@ void snapshot_free(struct snapshot *s)
 		return;
 	vm_state_free(s->vm);
 	free(s->run);
-	sparse_free(s, sizeof(*s));
+	sparse_free(s);
 }

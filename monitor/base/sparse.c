@@ -14,24 +14,45 @@
 #endif
 #endif
 
+#ifdef HAS_SANITIZER
+
 void *sparse_new(size_t size)
 {
-#ifdef HAS_SANITIZER
 	return calloc(1, size);
-#else
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-#endif
 }
 
-void sparse_free(void *p, size_t size)
+void sparse_free(void *p)
 {
-#ifdef HAS_SANITIZER
-	(void)size;
 	free(p);
-#else
-	if (p)
-		(void)munmap(p, size);
-#endif
 }
+
+#else
+
+/* In front of what was asked for; as large as the strictest alignment that anything here needs. */
+struct head {
+	_Alignas(64) size_t size; /* of the mapping */
+};
+
+void *sparse_new(size_t size)
+{
+	size_t all = size + sizeof(struct head);
+	struct head *h;
+
+	if (all < size)
+		return NULL;
+	h = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (h == MAP_FAILED)
+		return NULL;
+	h->size = all;
+	return h + 1;
+}
+
+void sparse_free(void *p)
+{
+	struct head *h = p;
+
+	if (h)
+		(void)munmap(h - 1, h[-1].size);
+}
+
+#endif

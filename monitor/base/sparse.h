@@ -10,7 +10,7 @@
 /* So many bytes of zeroes, or NULL when there is no memory.  Any thread. */
 void *sparse_new(size_t size);
 
-/* p may be NULL; size is what it was made with. */
-void sparse_free(void *p, size_t size);
+/* p may be NULL.  How large it is, it knows itself: a count in what it holds may have changed. */
+void sparse_free(void *p);
 
 #endif
