@@ -269,7 +269,8 @@ void vcpu_thread_spread(void)
 
 /*
  * Some hosts start a thread on the CPU of its creator, where it waits until that one sleeps, while
- * other CPUs are idle (measured: 600 us against 110).  So it is kept away from there until it runs.
+ * other CPUs are idle (measured beside a creator that is busy for 600 us: after that, against
+ * 110 us).  So it is kept away from there until it runs.
  */
 static void keep_apart(pthread_attr_t *attr)
 {

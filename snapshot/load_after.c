@@ -83,12 +83,20 @@ static void begin_work(struct loader *l, enum loader_step step)
 		log_warning("the working set is left alone: %s", e.text);
 }
 
+static void on_window_over(struct later *window)
+{
+	struct loader *l = container_of(window, struct loader, window);
+
+	if (l->in->state != INSTANCE_ENDED)
+		begin_work(l, l->step);
+}
+
 static void wait_for(struct loader *l, uint64_t ms, enum loader_step then)
 {
-	static const uint64_t ns_in_ms = 1000000, day_ms = UINT64_C(86400000);
+	static const uint64_t day_ms = UINT64_C(86400000);
 
 	l->step = then;
-	loop_timeout(l->in->loop, &l->timer, MIN(ms, day_ms) * ns_in_ms);
+	later_start(&l->window, l->in->loop, MIN(ms, day_ms), on_window_over);
 }
 
 static void worked(struct job *j)
@@ -104,14 +112,6 @@ static void worked(struct job *j)
 		wait_for(l, l->set.window_ms, STEP_SCORE);
 	else if (l->step == STEP_RECORD)
 		log_info("The working set is in '%s'.", l->path);
-}
-
-static void on_timer(struct loop_op *op, int res)
-{
-	struct loader *l = container_of(op, struct loader, timer);
-
-	if (res == 0 && l->in->state != INSTANCE_ENDED)
-		begin_work(l, l->step);
 }
 
 static void on_let_go(void *ctx)
@@ -163,7 +163,6 @@ void loader_keep_working_set(struct loader *l, const struct load_options *o, str
 	l->record_ms = o->record_ms;
 	l->job.work = work;
 	l->job.done = worked;
-	l->timer.done = on_timer;
 	if (l->record_ms == 0 && !o->skips_working_set)
 		read_set(l);
 	if (l->has_set && chain->n == 1)
@@ -174,13 +173,8 @@ void loader_keep_working_set(struct loader *l, const struct load_options *o, str
 
 void loader_end_working_set(struct loader *l)
 {
-	int rc = 0;
-
 	l->in->let_go = NULL;
-	if (l->in->loop && loop_op_is_pending(&l->timer))
-		loop_cancel(l->in->loop, &l->timer);
-	while (loop_op_is_pending(&l->timer) && (rc == 0 || rc == -EINTR))
-		rc = loop_turn(l->in->loop);
+	later_end(&l->window);
 	job_forget(&l->job);
 	working_set_fini(&l->set);
 }

@@ -41,8 +41,8 @@ struct loader {
 	uint64_t record_ms;
 	enum loader_step step;
 	struct job job;
-	struct loop_op timer;
-	int rc; /* of the job, as what follows */
+	struct later window; /* after it comes step */
+	int rc;              /* of the job, as what follows */
 	struct err e;
 	struct loader_counters found;
 	struct loader_counters counters; /* the loop's, who may be asked while the job runs */
