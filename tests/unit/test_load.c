@@ -138,6 +138,35 @@ Test(load, a_machine_goes_on_from_its_snapshot)
 	T_NO_LEAKS();
 }
 
+Test(load, one_may_go_on_at_once_and_its_files_are_let_go_later)
+{
+	unsigned fds = t_count_fds(), threads = t_count_threads();
+
+	T_EACH_BACKEND(l)
+	{
+		const struct load_options o = { .goes_on = true };
+		struct t_saved t;
+		unsigned held;
+
+		save_two(l);
+		t_saved_make(&t, l);
+		cr_assert(eq(int, t_saved_load(&t, "b", &o), 0), "%s", t.e.text);
+		t_int(t.in->state, INSTANCE_RUNNING);
+		/* Whoever wanted to know that it was let go has been told. */
+		t_true(t.in->let_go == NULL);
+		held = t_count_fds();
+		while (t_count_fds() != held - 2)
+			t_int(loop_turn(l), 0);
+		t_uint(page_of(&t, 1000)[7], 'a');
+		t_uint(page_of(&t, 1001)[7], 'b');
+		t_saved_pause(&t);
+		t_saved_end(&t);
+	}
+	t_uint(t_count_fds(), fds);
+	t_uint(t_settled_threads(threads), threads);
+	T_NO_LEAKS();
+}
+
 Test(load, a_machine_that_runs_is_left_alone)
 {
 	T_EACH_BACKEND(l)
