@@ -8,9 +8,12 @@
 
 TestSuite(sparse, .timeout = T_SECONDS);
 
-/* KiB of address space. */
+/* KiB of address space.  AddressSanitizer keeps what was freed, and looks for leaks itself. */
 static unsigned long mapped(void)
 {
+#ifdef __SANITIZE_ADDRESS__
+	return 0;
+#else
 	FILE *f = fopen("/proc/self/status", "re");
 	unsigned long kib = 0;
 	char line[256];
@@ -20,6 +23,7 @@ static unsigned long mapped(void)
 		(void)sscanf(line, "VmSize: %lu", &kib);
 	(void)fclose(f);
 	return kib;
+#endif
 }
 
 Test(sparse, it_is_zeroed_and_aligned_and_all_of_it_goes)
